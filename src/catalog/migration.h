@@ -1,0 +1,66 @@
+/*
+ * catalog/migration.h
+ *		A migration as the catalog holds it, and its moves from state to state.
+ */
+#ifndef MIGRATE_CATALOG_MIGRATION_H
+#define MIGRATE_CATALOG_MIGRATION_H
+
+#include "nodes/pg_list.h"
+
+typedef enum MigrationState
+{
+	MIGRATION_DEFINED,
+	MIGRATION_EXPANDED,
+	MIGRATION_COMPLETE,
+	MIGRATION_CONTRACTED,
+	MIGRATION_ROLLED_BACK
+} MigrationState;
+
+/* A column that a migration adds; the type is qualified SQL, typmod and collation included. */
+typedef struct AddedColumn
+{
+	char	   *name;
+	char	   *type;
+} AddedColumn;
+
+typedef struct Migration
+{
+	char	   *name;
+	Oid			relid;
+	MigrationState state;
+	int32		version;		/* 0 until expanded */
+	List	   *depends_on;		/* of char * */
+	char	   *add_source;		/* the definition as given; NULL where left out */
+	char	   *up_source;
+	char	   *down_source;
+	List	   *remove;			/* of char * */
+	char	   *needed_source;
+	char	   *on_error;
+	char	   *comment;
+	List	   *inputs;			/* of char *: what Var k of its trees stands for */
+	List	   *added;			/* of AddedColumn * */
+} Migration;
+
+extern const char *migrate_migration_state_name(MigrationState state);
+
+/* NULL where there is none and missing_ok, else an error (undefined_object). Locks the
+ * migration's catalog row until the end of the transaction if asked, so that two
+ * transitions of one migration cannot run at once. */
+extern Migration *migrate_migration_load(const char *name, bool lock, bool missing_ok);
+
+/* Those of a relation in a state that counts as live, by version; of Migration *. */
+extern List *migrate_migration_load_live(Oid relid);
+
+extern bool migrate_migration_is_live(const Migration *migration);
+
+/* Write the new state and its time, and a line of history. */
+extern void migrate_migration_move(Migration *migration, MigrationState state,
+								   const char *event, const char *detail);
+extern void migrate_migration_record(const char *name, const char *event, const char *detail);
+
+/* Those (of char *) that depend on it directly and are in one of the given SQL states. */
+extern List *migrate_migration_dependents(const char *name, const char *state_list);
+
+extern void migrate_migration_check_owner(Oid relid);
+
+#endif							/* MIGRATE_CATALOG_MIGRATION_H */

@@ -1,0 +1,277 @@
+/*
+ * catalog/store.c
+ *		Reaching the extension's own tables.
+ *
+ * They are read and written by SPI under the identity of the extension's
+ * owner, with a search_path that nobody else can put objects into, so that
+ * neither the caller's rights nor its settings matter. No user trigger can
+ * stand on them: only their owner could create one.
+ *
+ * Paths that run inside the planner or a trigger do not come here but scan
+ * the catalog directly (convert/conversion_cache.c): SPI would recurse.
+ *
+ * Identities are put on as index builds do: an error takes them off with the
+ * (sub)transaction, and settings made meanwhile go with the GUC nest level.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/store.h"
+#include "migrate.h"
+
+/* ---- arguments ---- */
+
+StoreArg
+store_datum(Oid type, Datum value, bool isnull)
+{
+	StoreArg	arg = {type, value, isnull};
+
+	return arg;
+}
+
+StoreArg
+store_text(const char *value)
+{
+	return store_datum(TEXTOID, value ? CStringGetTextDatum(value) : (Datum) 0,
+					   value == NULL);
+}
+
+StoreArg
+store_name(const char *value)
+{
+	Name		name = palloc0(sizeof(NameData));
+
+	namestrcpy(name, value);
+	return store_datum(NAMEOID, NameGetDatum(name), false);
+}
+
+StoreArg
+store_relation(Oid value)
+{
+	return store_datum(REGCLASSOID, ObjectIdGetDatum(value), false);
+}
+
+StoreArg
+store_int(int32 value)
+{
+	return store_datum(INT4OID, Int32GetDatum(value), false);
+}
+
+StoreArg
+store_bigint(int64 value)
+{
+	return store_datum(INT8OID, Int64GetDatum(value), false);
+}
+
+StoreArg
+store_char(char value)
+{
+	return store_datum(CHAROID, CharGetDatum(value), false);
+}
+
+StoreArg
+store_bool(bool value)
+{
+	return store_datum(BOOLOID, BoolGetDatum(value), false);
+}
+
+/* ---- identity ---- */
+
+static void
+become(StoreIdentity *saved, Oid role, int sec_context)
+{
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	saved->guc_nestlevel = NewGUCNestLevel();
+	SetUserIdAndSecContext(role, saved->sec_context | sec_context);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Become the extension's owner, to write its tables. */
+void
+migrate_store_become_owner(StoreIdentity *saved)
+{
+	become(saved, migrate_store_extension_owner(), SECURITY_LOCAL_USERID_CHANGE);
+}
+
+/*
+ * Become a role whose code is about to run: it can neither change what the
+ * session is, nor leave anything behind that runs later with other rights.
+ */
+void
+migrate_store_become_restricted(StoreIdentity *saved, Oid role)
+{
+	become(saved, role, SECURITY_RESTRICTED_OPERATION);
+}
+
+/* Become a role that makes objects of its own. */
+void
+migrate_store_become_role(StoreIdentity *saved, Oid role)
+{
+	become(saved, role, SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+migrate_store_become_self(const StoreIdentity *saved)
+{
+	AtEOXact_GUC(false, saved->guc_nestlevel);
+	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+}
+
+/* ---- where things are ---- */
+
+/* The owner of our extension; InvalidOid where this database does not have it. */
+Oid
+migrate_store_extension_owner(void)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			owner = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum(MIGRATE_EXTENSION));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	return owner;
+}
+
+/*
+ * One of our tables or indexes by name; InvalidOid where there is none, as
+ * while the extension's own script still runs.
+ */
+Oid
+migrate_store_table(const char *name)
+{
+	Oid			namespace = get_namespace_oid(MIGRATE_SCHEMA, true);
+
+	return OidIsValid(namespace) ? get_relname_relid(name, namespace) : InvalidOid;
+}
+
+Oid
+migrate_store_index(const char *name)
+{
+	return migrate_store_table(name);
+}
+
+/* One of our functions; an error where it is missing, for we installed it. */
+Oid
+migrate_store_function(const char *name, int nargs, const Oid *argtypes)
+{
+	List	   *qualified = list_make2(makeString(MIGRATE_SCHEMA),
+									   makeString(pstrdup(name)));
+
+	return LookupFuncName(qualified, nargs, argtypes, false);
+}
+
+/* ---- statements ---- */
+
+/* Run within SPI; the result is in SPI_tuptable. */
+static uint64
+spi_execute(const char *sql, int nargs, const StoreArg *args)
+{
+	Oid			types[FUNC_MAX_ARGS];
+	Datum		values[FUNC_MAX_ARGS];
+	char		nulls[FUNC_MAX_ARGS];
+	int			rc;
+
+	Assert(nargs <= FUNC_MAX_ARGS);
+	for (int i = 0; i < nargs; i++)
+	{
+		types[i] = args[i].type;
+		values[i] = args[i].value;
+		nulls[i] = args[i].isnull ? 'n' : ' ';
+	}
+	rc = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * Run one statement on our tables, and say how many rows it touched. What it
+ * wrote is visible to the caller at once.
+ */
+uint64
+migrate_store_execute(const char *sql, int nargs, const StoreArg *args)
+{
+	StoreIdentity self;
+	uint64		rows;
+
+	migrate_store_become_owner(&self);
+	SPI_connect();
+	rows = spi_execute(sql, nargs, args);
+	SPI_finish();
+	migrate_store_become_self(&self);
+	return rows;
+}
+
+/*
+ * Run one query on our tables for the first column of its first row, as text
+ * in the caller's memory; NULL where there is no row or no value.
+ */
+char *
+migrate_store_fetch(const char *sql, int nargs, const StoreArg *args)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StoreIdentity self;
+	char	   *result = NULL;
+
+	migrate_store_become_owner(&self);
+	SPI_connect();
+	if (spi_execute(sql, nargs, args) > 0)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0],
+										 SPI_tuptable->tupdesc, 1);
+
+		if (value != NULL)
+			result = MemoryContextStrdup(caller, value);
+	}
+	SPI_finish();
+	migrate_store_become_self(&self);
+	return result;
+}
+
+/*
+ * Run a utility statement on a user's table, as the table's owner: what it
+ * makes is the owner's, and what it may do is what the owner may.
+ */
+void
+migrate_store_ddl(Oid relid, const char *sql)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	Oid			owner = rel->rd_rel->relowner;
+	StoreIdentity self;
+	int			rc;
+
+	relation_close(rel, NoLock);
+	migrate_store_become_role(&self, owner);
+	SPI_connect();
+	rc = SPI_execute(sql, false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
+	SPI_finish();
+	migrate_store_become_self(&self);
+}

@@ -1,0 +1,56 @@
+/*
+ * compat.h
+ *		The only file that asks for the server's version. What differs between
+ *		servers is written here in the newest one's terms.
+ */
+#ifndef MIGRATE_COMPAT_H
+#define MIGRATE_COMPAT_H
+
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
+#include "utils/acl.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "migrate needs PostgreSQL 15, 16, 17 or 18"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "parser/parse_relation.h"
+#endif
+
+/*
+ * Copy to a Var what says where in the query it stands: the outer joins that
+ * may have nulled it, and whether it is of the old or the new row.
+ */
+static inline void
+compat_copy_var_context(Var *to, const Var *from)
+{
+	to->varlevelsup = from->varlevelsup;
+#if PG_VERSION_NUM >= 160000
+	to->varnullingrels = from->varnullingrels;
+#endif
+#if PG_VERSION_NUM >= 180000
+	to->varreturningtype = from->varreturningtype;
+#endif
+}
+
+/* The columns that a range table entry's INSERT names, offset as in Bitmapsets of columns. */
+static inline Bitmapset *
+compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return NULL;
+	return getRTEPermissionInfo(permission_infos, rte)->insertedCols;
+#else
+	return rte->insertedCols;
+#endif
+}
+
+#if PG_VERSION_NUM >= 160000
+#define compat_query_perminfos(query) ((query)->rteperminfos)
+#else
+#define compat_query_perminfos(query) NIL
+#endif
+
+#endif							/* MIGRATE_COMPAT_H */

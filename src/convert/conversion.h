@@ -1,0 +1,92 @@
+/*
+ * convert/conversion.h
+ *		How the rows of one relation are carried from form to form.
+ *
+ * A Conversion is compiled from the catalog for one relation (a managed
+ * table, a managed partitioned table, or any partition of one: attribute
+ * numbers are always those of the relation itself) and kept per backend.
+ */
+#ifndef MIGRATE_CONVERT_CONVERSION_H
+#define MIGRATE_CONVERT_CONVERSION_H
+
+#include "access/transam.h"
+#include "access/tupdesc.h"
+#include "nodes/bitmapset.h"
+#include "nodes/pg_list.h"
+#include "nodes/primnodes.h"
+
+/* One column's value computed from others of the same row. */
+typedef struct Assignment
+{
+	AttrNumber	target;
+	Expr	   *expr;			/* its Vars: varno 1, this relation's attributes */
+	Bitmapset  *inputs;			/* the attributes that it reads */
+	bool		inlinable;		/* immutable and built in: safe under any role */
+} Assignment;
+
+/* A migration that is expanded or complete: both of its forms are kept. */
+typedef struct LiveMigration
+{
+	char	   *name;
+	int32		version;		/* rows below it are stale */
+	bool		complete;
+	FullTransactionId completed_xid;	/* who sees it sees every row converted */
+	Bitmapset  *added;			/* attributes of the new form */
+	Bitmapset  *removed;		/* attributes that contract will drop */
+	List	   *ups;			/* of Assignment *: the new form from the old */
+	List	   *downs;			/* of Assignment *: the old form from the new */
+} LiveMigration;
+
+struct Converter;
+
+typedef struct Conversion
+{
+	Oid			relid;			/* whose attribute numbers these are */
+	Oid			root;			/* the managed table: relid or its ancestor */
+	Oid			owner;			/* of root: as whom expressions run */
+	AttrNumber	version_attno;
+	int32		version;		/* what a converted row is stamped with */
+	int32		floor;			/* the oldest version that can be upgraded */
+	int			nlive;
+	LiveMigration *live;		/* by ascending version */
+	TupleDesc	tupdesc;		/* a copy of the relation's */
+	Oid			reltype;		/* the relation's row type */
+	bool		all_inlinable;	/* every expression of every live migration is */
+
+	/* below: private to the module */
+	bool		valid;
+	Expr	 ***reading;		/* [first stale migration][attno - 1], lazily */
+	struct Converter *idle;		/* evaluators not in use */
+	MemoryContext context;
+} Conversion;
+
+extern void migrate_conversion_init(void);
+
+/*
+ * The conversion of a relation, or NULL where it has no live migration. The
+ * caller holds a lock on the relation. The pointer stays good to the end of
+ * the transaction, though a later call may return a newer one.
+ */
+extern Conversion *migrate_conversion_get(Oid relid);
+
+/* Is any relation of this database known or suspected to have a live migration? Cheap. */
+extern bool migrate_conversion_any(void);
+
+/*
+ * The first live migration (index into live) of which a plan made under the
+ * active snapshot may meet stale rows; nlive where there is none.
+ */
+extern int	migrate_conversion_first_stale(const Conversion *conversion);
+
+/*
+ * What column attno reads as when the migrations before first_stale are
+ * settled: an expression over varno 1, varlevelsup 0, of the column's own type,
+ * typmod and collation; NULL where the stored value is right.
+ */
+extern const Expr *migrate_conversion_reading(Conversion *conversion,
+											  int first_stale, AttrNumber attno);
+
+/* After a change of what is live: every backend looks again. Includes partitions. */
+extern void migrate_conversion_invalidate(Oid root);
+
+#endif							/* MIGRATE_CONVERT_CONVERSION_H */

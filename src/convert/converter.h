@@ -1,0 +1,53 @@
+/*
+ * convert/converter.h
+ *		Evaluating a conversion on one row at a time.
+ *
+ * Use: acquire, then for each row load or start, upgrade, set values,
+ * reconcile, read slot; release. The values in the slot live until the next
+ * load. What is not inlinable runs as the table's owner, restricted.
+ */
+#ifndef MIGRATE_CONVERT_CONVERTER_H
+#define MIGRATE_CONVERT_CONVERTER_H
+
+#include "executor/execdesc.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+
+#include "convert/conversion.h"
+
+typedef struct Converter
+{
+	Conversion *conversion;
+	TupleTableSlot *slot;		/* virtual; the row being carried over */
+
+	/* below: private to the module */
+	ExprContext *econtext;
+	List	   *ups;			/* lists of ExprState *, parallel to live[] */
+	List	   *downs;
+	struct Converter *next;
+} Converter;
+
+extern Converter *migrate_converter_acquire(Conversion *conversion);
+extern void migrate_converter_release(Converter *converter);
+
+/* Make the slot hold the row of another slot, as stored. Forgets the row before. */
+extern void migrate_converter_load(Converter *converter, TupleTableSlot *row);
+
+/* Carry the row from a version up to the newest: oldest migration first. */
+extern void migrate_converter_upgrade(Converter *converter, int32 from_version);
+
+/*
+ * Bring both forms in step after the columns in "set" (attribute numbers)
+ * were given new values. A migration of which a new-form column is set speaks
+ * new: down computes its old form, newest migration first; the others speak
+ * old: up computes their new form, oldest first. Only what depends on a
+ * column that was set is computed, unless "whole" (a row that is new).
+ */
+extern void migrate_converter_reconcile(Converter *converter,
+										const Bitmapset *set, bool whole);
+
+/* One assignment of live migration i, on the row in the slot. */
+extern Datum migrate_converter_evaluate(Converter *converter, int i, bool up,
+										int nth, bool *isnull);
+
+#endif							/* MIGRATE_CONVERT_CONVERTER_H */

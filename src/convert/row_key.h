@@ -1,0 +1,14 @@
+/*
+ * convert/row_key.h
+ *		Naming a row to a person.
+ */
+#ifndef MIGRATE_CONVERT_ROW_KEY_H
+#define MIGRATE_CONVERT_ROW_KEY_H
+
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+/* The primary key's columns as a JSON object, else {"ctid": "(block,offset)"}; as text. */
+extern char *migrate_row_key_json(Relation rel, TupleTableSlot *row);
+
+#endif							/* MIGRATE_CONVERT_ROW_KEY_H */

@@ -1,0 +1,37 @@
+/*
+ * migrate.h
+ *		Names that every part of the extension agrees on.
+ */
+#ifndef MIGRATE_H
+#define MIGRATE_H
+
+#define MIGRATE_EXTENSION	"migrate"
+#define MIGRATE_SCHEMA		"migrate"
+#define MIGRATE_LIBRARY		"migrate"
+
+/* The version that a table's rows have when they are first managed. */
+#define MIGRATE_FIRST_VERSION	1
+
+/*
+ * What the row version column's default is while the write trigger stands:
+ * "the statement did not say". The trigger replaces it; were the trigger
+ * bypassed, the CHECK on the column would refuse the row.
+ */
+#define MIGRATE_VERSION_UNSAID	0
+
+/*
+ * The planner tells the trigger which live migrations' new form an INSERT
+ * named by a negative version: -1 - (bit i set for the i-th live migration).
+ * Hence the limit on how many may be live on one table.
+ */
+#define MIGRATE_MAX_LIVE	30
+#define MIGRATE_FORM_MARK(forms)	(-1 - (int32) (forms))
+#define MIGRATE_MARKED_FORMS(version)	((uint32) (-1 - (version)))
+
+/*
+ * Triggers of one event fire in the order of their names' bytes: ours comes
+ * before any that a person would name.
+ */
+#define MIGRATE_TRIGGER_NAME	"!migrate"
+
+#endif							/* MIGRATE_H */

@@ -1,0 +1,132 @@
+/*
+ * What migrate knows. Everything here is written by the extension's own code
+ * alone, under the extension owner's rights; others may look (privileges.sql).
+ *
+ * Relations are held as regclass, so that a dump carries their names and a
+ * pg_upgrade keeps them. Cooked expressions are stored twice: as a node tree,
+ * which no later rename, search_path or overloaded function can change in
+ * meaning, and as qualified text, from which the tree is made again where it
+ * cannot be read (after a restore, or by another major version).
+ */
+
+DO $$
+BEGIN
+	IF (SELECT nspowner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+		FROM pg_catalog.pg_namespace WHERE nspname = 'migrate') THEN
+		RAISE EXCEPTION 'schema "migrate" belongs to another role'
+			USING ERRCODE = 'insufficient_privilege',
+				  DETAIL = 'Its owner could replace what the extension keeps there.',
+				  HINT = 'Drop or rename that schema first.';
+	END IF;
+END
+$$;
+
+-- A table under our care, from its first expand on.
+CREATE TABLE migrate.managed (
+	relation		regclass PRIMARY KEY,
+	version_column	name NOT NULL DEFAULT 'row_version',
+	version			integer NOT NULL DEFAULT 1,	-- the newest given out; never goes back
+	floor			integer NOT NULL DEFAULT 1,	-- the oldest that can still be upgraded
+	paused			boolean NOT NULL DEFAULT false
+);
+
+CREATE TABLE migrate.migration (
+	name			text PRIMARY KEY,
+	relation		regclass NOT NULL,
+	state			text NOT NULL DEFAULT 'defined'
+		CHECK (state IN ('defined', 'expanded', 'complete', 'contracted', 'rolled back')),
+	version			integer,					-- the row version that expand gave it
+	depends_on		text[] NOT NULL,
+	add_source		text,						-- the definition, as it was given
+	up_source		text,
+	down_source		text,
+	remove			name[] NOT NULL,
+	needed_source	text,
+	on_error		text NOT NULL,
+	comment			text,
+	inputs			name[] NOT NULL,			-- Var k of its trees stands for column inputs[k]
+	seq				bigint GENERATED ALWAYS AS IDENTITY,
+	defined_at		timestamptz NOT NULL DEFAULT now(),
+	expanded_at		timestamptz,
+	completed_at	timestamptz,
+	completed_xid	xid8,						-- a snapshot that sees it sees every conversion
+	contracted_at	timestamptz,
+	deprecated_at	timestamptz
+);
+CREATE INDEX migration_relation ON migrate.migration (relation);
+
+-- The columns that a migration adds, in the order given.
+CREATE TABLE migrate.added_column (
+	migration		text NOT NULL,
+	"position"		integer NOT NULL,
+	name			name NOT NULL,
+	type			text NOT NULL,				-- qualified, with typmod and collation
+	PRIMARY KEY (migration, "position")
+);
+
+-- One assignment of up ('u') or down ('d').
+CREATE TABLE migrate.assignment (
+	migration		text NOT NULL,
+	direction		"char" NOT NULL CHECK (direction IN ('u', 'd')),
+	target			name NOT NULL,
+	expression		text,						-- qualified text, from expand on
+	PRIMARY KEY (migration, direction, target)
+);
+
+-- The cooked form of an assignment; not dumped, since a tree holds OIDs.
+CREATE TABLE migrate.assignment_tree (
+	migration		text NOT NULL,
+	direction		"char" NOT NULL,
+	target			name NOT NULL,
+	catalog_version	integer NOT NULL,			-- of the server that wrote it
+	tree			pg_node_tree NOT NULL,
+	PRIMARY KEY (migration, direction, target)
+);
+
+-- The backfill of one heap: a managed table, or a leaf of a managed partitioned one.
+CREATE TABLE migrate.backfill (
+	relation		regclass PRIMARY KEY,		-- the heap
+	root			regclass NOT NULL,			-- the managed table
+	target			integer NOT NULL,			-- the version that this pass converts to
+	filenode		oid NOT NULL,				-- a rewritten heap starts over
+	blocks_total	bigint NOT NULL,
+	next_block		bigint NOT NULL DEFAULT 0,
+	round			integer NOT NULL DEFAULT 1,
+	skipped			bigint NOT NULL DEFAULT 0,	-- rows locked by others in this round
+	rows_converted	bigint NOT NULL DEFAULT 0,
+	phase			text NOT NULL DEFAULT 'converting',
+	held_by			text,						-- what it waits for
+	last_error		text,
+	started_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX backfill_root ON migrate.backfill (root);
+
+CREATE TABLE migrate.failure (
+	relation		regclass NOT NULL,			-- the heap
+	migration		text NOT NULL,
+	row_key			jsonb NOT NULL,
+	sqlstate		text NOT NULL,
+	message			text NOT NULL,
+	first_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	attempts		integer NOT NULL DEFAULT 1,
+	PRIMARY KEY (relation, migration, row_key)
+);
+
+CREATE TABLE migrate.event (
+	at				timestamptz NOT NULL DEFAULT clock_timestamp(),
+	migration		text NOT NULL,
+	event			text NOT NULL,
+	role			name NOT NULL,
+	detail			text,
+	seq				bigint GENERATED ALWAYS AS IDENTITY
+);
+
+SELECT pg_catalog.pg_extension_config_dump('migrate.managed', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.migration', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.assignment', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.event', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.event_seq_seq', '');
