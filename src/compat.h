@@ -53,4 +53,14 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #define compat_query_perminfos(query) NIL
 #endif
 
+static inline bool
+compat_is_relation_owner(Oid relid, Oid roleid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(RelationRelationId, relid, roleid);
+#else
+	return pg_class_ownercheck(relid, roleid);
+#endif
+}
+
 #endif							/* MIGRATE_COMPAT_H */

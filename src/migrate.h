@@ -34,4 +34,7 @@
  */
 #define MIGRATE_TRIGGER_NAME	"!migrate"
 
+/* Was the library loaded by shared_preload_libraries? */
+extern bool migrate_is_preloaded;
+
 #endif							/* MIGRATE_H */

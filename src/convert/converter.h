@@ -24,8 +24,12 @@ typedef struct Converter
 	ExprContext *econtext;
 	List	   *ups;			/* lists of ExprState *, parallel to live[] */
 	List	   *downs;
+	MemoryContext context;
+	SubTransactionId subxact;	/* in which it was acquired */
 	struct Converter *next;
 } Converter;
+
+extern void migrate_converter_init(void);
 
 extern Converter *migrate_converter_acquire(Conversion *conversion);
 extern void migrate_converter_release(Converter *converter);

@@ -1,0 +1,257 @@
+/*
+ * catalog/migration.c
+ *		A migration as the catalog holds it, and its moves from state to state.
+ *
+ * A transition first locks its migration's catalog row (load with lock), so
+ * that two of them take turns; the one that comes second sees what the first
+ * made of it.
+ */
+#include "postgres.h"
+
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "catalog/migration.h"
+#include "catalog/store.h"
+#include "compat.h"
+
+static const char *const state_names[] = {
+	[MIGRATION_DEFINED] = "defined",
+	[MIGRATION_EXPANDED] = "expanded",
+	[MIGRATION_COMPLETE] = "complete",
+	[MIGRATION_CONTRACTED] = "contracted",
+	[MIGRATION_ROLLED_BACK] = "rolled back",
+};
+
+/* When a state was entered is kept in a column of its own, where one exists. */
+static const char *const state_columns[] = {
+	[MIGRATION_EXPANDED] = "expanded_at",
+	[MIGRATION_COMPLETE] = "completed_at",
+	[MIGRATION_CONTRACTED] = "contracted_at",
+};
+
+const char *
+migrate_migration_state_name(MigrationState state)
+{
+	return state_names[state];
+}
+
+static MigrationState
+state_from_name(const char *name)
+{
+	for (int i = 0; i < lengthof(state_names); i++)
+		if (strcmp(state_names[i], name) == 0)
+			return (MigrationState) i;
+	elog(ERROR, "unknown migration state \"%s\"", name);
+}
+
+bool
+migrate_migration_is_live(const Migration *migration)
+{
+	return migration->state == MIGRATION_EXPANDED || migration->state == MIGRATION_COMPLETE;
+}
+
+/* ---- reading ---- */
+
+#define MIGRATION_COLUMNS \
+	"name, relation::oid, state, version, depends_on, add_source, up_source," \
+	" down_source, remove, needed_source, on_error, comment, inputs," \
+	" (SELECT array_agg(c.name::text ORDER BY c.\"position\")" \
+	"    FROM migrate.added_column c WHERE c.migration = m.name)," \
+	" (SELECT array_agg(c.type ORDER BY c.\"position\")" \
+	"    FROM migrate.added_column c WHERE c.migration = m.name)"
+
+static char *
+get_string(HeapTuple row, TupleDesc desc, int column)
+{
+	return SPI_getvalue(row, desc, column);
+}
+
+/* A text[] or name[] column as a list of strings; NULL is the empty list. */
+static List *
+get_strings(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		array = SPI_getbinval(row, desc, column, &isnull);
+	bool		is_name = SPI_gettypeid(desc, column) == NAMEARRAYOID;
+	Datum	   *elements;
+	int			count;
+	List	   *result = NIL;
+
+	if (isnull)
+		return NIL;
+	if (is_name)
+		deconstruct_array(DatumGetArrayTypeP(array), NAMEOID, NAMEDATALEN, false,
+						  TYPALIGN_CHAR, &elements, NULL, &count);
+	else
+		deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
+						  TYPALIGN_INT, &elements, NULL, &count);
+	for (int i = 0; i < count; i++)
+		result = lappend(result, is_name ? pstrdup(NameStr(*DatumGetName(elements[i])))
+						 : TextDatumGetCString(elements[i]));
+	return result;
+}
+
+static List *
+get_added_columns(HeapTuple row, TupleDesc desc, int names, int types)
+{
+	List	   *result = NIL;
+	ListCell   *name;
+	ListCell   *type;
+
+	forboth(name, get_strings(row, desc, names), type, get_strings(row, desc, types))
+	{
+		AddedColumn *column = palloc(sizeof(AddedColumn));
+
+		column->name = lfirst(name);
+		column->type = lfirst(type);
+		result = lappend(result, column);
+	}
+	return result;
+}
+
+static Migration *
+migration_from_row(HeapTuple row, TupleDesc desc)
+{
+	Migration  *migration = palloc0(sizeof(Migration));
+	char	   *version = get_string(row, desc, 4);
+
+	migration->name = get_string(row, desc, 1);
+	migration->relid = atooid(get_string(row, desc, 2));
+	migration->state = state_from_name(get_string(row, desc, 3));
+	migration->version = version ? pg_strtoint32(version) : 0;
+	migration->depends_on = get_strings(row, desc, 5);
+	migration->add_source = get_string(row, desc, 6);
+	migration->up_source = get_string(row, desc, 7);
+	migration->down_source = get_string(row, desc, 8);
+	migration->remove = get_strings(row, desc, 9);
+	migration->needed_source = get_string(row, desc, 10);
+	migration->on_error = get_string(row, desc, 11);
+	migration->comment = get_string(row, desc, 12);
+	migration->inputs = get_strings(row, desc, 13);
+	migration->added = get_added_columns(row, desc, 14, 15);
+	return migration;
+}
+
+/* Every row of a query for MIGRATION_COLUMNS, in the caller's memory. */
+static List *
+load_migrations(const char *sql, int nargs, const StoreArg *args)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StoreIdentity self;
+	Oid			types[2];
+	Datum		values[2];
+	List	   *result = NIL;
+
+	Assert(nargs <= lengthof(types));
+	for (int i = 0; i < nargs; i++)
+	{
+		types[i] = args[i].type;
+		values[i] = args[i].value;
+	}
+	migrate_store_become_owner(&self);
+	SPI_connect();
+	SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		result = lappend(result, migration_from_row(SPI_tuptable->vals[i],
+													SPI_tuptable->tupdesc));
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_finish();
+	migrate_store_become_self(&self);
+	return result;
+}
+
+Migration *
+migrate_migration_load(const char *name, bool lock, bool missing_ok)
+{
+	List	   *found;
+
+	if (lock)
+		migrate_store_execute("SELECT 1 FROM migrate.migration WHERE name = $1 FOR UPDATE",
+							  STORE_ARGS(store_text(name)));
+	found = load_migrations("SELECT " MIGRATION_COLUMNS
+							" FROM migrate.migration m WHERE name = $1",
+							STORE_ARGS(store_text(name)));
+	if (found == NIL && !missing_ok)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("migration \"%s\" does not exist", name),
+				 errhint("See migrate.status for those that do.")));
+	return found == NIL ? NULL : linitial(found);
+}
+
+List *
+migrate_migration_load_live(Oid relid)
+{
+	return load_migrations("SELECT " MIGRATION_COLUMNS " FROM migrate.migration m"
+						   " WHERE relation = $1 AND state IN ('expanded', 'complete')"
+						   " ORDER BY version",
+						   STORE_ARGS(store_relation(relid)));
+}
+
+List *
+migrate_migration_dependents(const char *name, const char *state_list)
+{
+	List	   *migrations;
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	migrations = load_migrations(psprintf("SELECT " MIGRATION_COLUMNS
+										  " FROM migrate.migration m"
+										  " WHERE $1 = ANY (depends_on) AND state IN (%s)"
+										  " ORDER BY seq", state_list),
+								 STORE_ARGS(store_text(name)));
+	foreach(lc, migrations)
+		names = lappend(names, ((Migration *) lfirst(lc))->name);
+	return names;
+}
+
+/* ---- moving ---- */
+
+void
+migrate_migration_record(const char *name, const char *event, const char *detail)
+{
+	migrate_store_execute("INSERT INTO migrate.event (migration, event, role, detail)"
+						  " VALUES ($1, $2, $3, $4)",
+						  STORE_ARGS(store_text(name), store_text(event),
+									 store_name(GetUserNameFromId(GetUserId(), false)),
+									 store_text(detail)));
+}
+
+void
+migrate_migration_move(Migration *migration, MigrationState state,
+					   const char *event, const char *detail)
+{
+	const char *column = state < lengthof(state_columns) ? state_columns[state] : NULL;
+	char	   *sql = psprintf("UPDATE migrate.migration SET state = $2%s%s WHERE name = $1",
+							   column ? psprintf(", %s = now()", column) : "",
+							   state == MIGRATION_COMPLETE ?
+							   ", completed_xid = pg_current_xact_id()" : "");
+
+	migrate_store_execute(sql, STORE_ARGS(store_text(migration->name),
+										  store_text(state_names[state])));
+	migration->state = state;
+	migrate_migration_record(migration->name, event, detail);
+}
+
+/* ---- rights ---- */
+
+/* Only who may alter a table may migrate it. */
+void
+migrate_migration_check_owner(Oid relid)
+{
+	if (!compat_is_relation_owner(relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
+					   get_rel_name(relid));
+}

@@ -1,0 +1,263 @@
+/*
+ * convert/conversion_cache.c
+ *		The conversions that this backend knows, and which relations have none.
+ *
+ * The relcache callback only marks: an entry is compiled anew when it is next
+ * asked for, at a point where the catalog may be read. A conversion that was
+ * replaced may still be in use further up the stack (by a trigger whose
+ * expression ran a query on the same table), so it is put aside and freed when
+ * the transaction ends.
+ *
+ * What brings other backends to look again: expand, contract, rollback and
+ * completion invalidate the relation and its partitions, and migrate.managed,
+ * whose entry stands for "is anything live in this database?". All but
+ * completion hold AccessExclusiveLock on the table until they commit, so no
+ * statement runs on it with what it knew before. Completion needs no lock: a
+ * plan from before it computes, for rows that are all converted, what a plan
+ * from after it reads.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "catalog/store.h"
+#include "convert/conversion.h"
+#include "convert/conversion_private.h"
+
+typedef struct CacheEntry
+{
+	Oid			relid;			/* hash key */
+	bool		valid;
+	Conversion *conversion;		/* NULL: the relation has no live migration */
+} CacheEntry;
+
+typedef enum Knowledge
+{
+	UNKNOWN,
+	NO,
+	YES
+} Knowledge;
+
+static HTAB *cache = NULL;
+static List *retired = NIL;		/* of Conversion *, until the transaction ends */
+static Knowledge installed = UNKNOWN;	/* has this database our extension? */
+static Knowledge any_live = UNKNOWN;	/* has it a live migration? */
+static Oid	managed_relid = InvalidOid; /* migrate.managed, once seen */
+
+/* ---- invalidation: only marks ---- */
+
+static void
+mark_all_invalid(void)
+{
+	HASH_SEQ_STATUS status;
+	CacheEntry *entry;
+
+	hash_seq_init(&status, cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		entry->valid = false;
+}
+
+static void
+relcache_callback(Datum arg, Oid relid)
+{
+	CacheEntry *entry;
+
+	/* CREATE EXTENSION makes tables: "not installed" does not outlive any. */
+	if (installed == NO)
+		installed = UNKNOWN;
+	if (!OidIsValid(relid) || relid == managed_relid)
+	{
+		any_live = UNKNOWN;
+		installed = UNKNOWN;
+	}
+	if (!OidIsValid(relid))
+		mark_all_invalid();
+	else if ((entry = hash_search(cache, &relid, HASH_FIND, NULL)) != NULL)
+		entry->valid = false;
+}
+
+static void
+free_retired(XactEvent event, void *arg)
+{
+	ListCell   *lc;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE && event != XACT_EVENT_PARALLEL_COMMIT &&
+		event != XACT_EVENT_PARALLEL_ABORT)
+		return;
+	foreach(lc, retired)
+		MemoryContextDelete(((Conversion *) lfirst(lc))->context);
+	list_free(retired);
+	retired = NIL;
+}
+
+void
+migrate_conversion_init(void)
+{
+	HASHCTL		control = {
+		.keysize = sizeof(Oid),
+		.entrysize = sizeof(CacheEntry),
+	};
+
+	cache = hash_create("migrate conversions", 64, &control, HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	RegisterXactCallback(free_retired, NULL);
+}
+
+/* ---- asking ---- */
+
+static bool
+is_installed(void)
+{
+	if (installed == UNKNOWN)
+	{
+		managed_relid = OidIsValid(migrate_store_extension_owner())
+			? migrate_store_table("managed") : InvalidOid;
+		installed = OidIsValid(managed_relid) ? YES : NO;
+	}
+	return installed == YES;
+}
+
+bool
+migrate_conversion_any(void)
+{
+	if (!OidIsValid(MyDatabaseId) || !is_installed())
+		return false;
+	if (any_live == UNKNOWN)
+	{
+		Knowledge	found;
+
+		/* An invalidation that arrives while we read must not be forgotten. */
+		any_live = YES;
+		found = migrate_conversion_load_any() ? YES : NO;
+		if (any_live == YES)
+			any_live = found;
+		return found == YES;
+	}
+	return any_live == YES;
+}
+
+static void
+retire(Conversion *conversion)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	retired = lappend(retired, conversion);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+compile(CacheEntry *entry)
+{
+	/* Reading the catalog may bring in news of this very relation: then read again. */
+	do
+	{
+		Conversion *conversion;
+
+		entry->valid = true;
+		conversion = migrate_conversion_load(entry->relid);
+		if (entry->conversion != NULL)
+			retire(entry->conversion);
+		entry->conversion = conversion;
+	} while (!entry->valid);
+}
+
+Conversion *
+migrate_conversion_get(Oid relid)
+{
+	CacheEntry *entry;
+	bool		found;
+
+	if (!migrate_conversion_any())
+		return NULL;
+	entry = hash_search(cache, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->valid = false;
+		entry->conversion = NULL;
+	}
+	if (!entry->valid)
+	{
+		PG_TRY();
+		{
+			compile(entry);
+		}
+		PG_CATCH();
+		{
+			entry->valid = false;
+			PG_RE_THROW();
+		}
+		PG_END_TRY();
+	}
+	return entry->conversion;
+}
+
+/* ---- settled or stale ---- */
+
+/*
+ * Does the active snapshot see everything that the given transaction saw
+ * committed? Then it sees every conversion that its completion vouched for.
+ * Completion has waited for the snapshots that were older (lifecycle/complete.c),
+ * but for those of sessions that sit in migrate.wait(): this is for them.
+ */
+static bool
+is_seen(FullTransactionId completed)
+{
+	FullTransactionId next = ReadNextFullTransactionId();
+	Snapshot	snapshot;
+
+	if (!FullTransactionIdIsValid(completed) ||
+		FullTransactionIdFollowsOrEquals(completed, next))
+		return false;
+	if (U64FromFullTransactionId(next) - U64FromFullTransactionId(completed) > (1 << 30))
+		return true;
+	if (!ActiveSnapshotSet())
+		return false;
+	snapshot = GetActiveSnapshot();
+	return snapshot->snapshot_type == SNAPSHOT_MVCC &&
+		!XidInMVCCSnapshot(XidFromFullTransactionId(completed), snapshot);
+}
+
+/*
+ * On a standby nobody waited for its snapshots, so there every live migration
+ * may have stale rows.
+ */
+static bool
+is_settled(const LiveMigration *migration)
+{
+	return migration->complete && !RecoveryInProgress() &&
+		is_seen(migration->completed_xid);
+}
+
+int
+migrate_conversion_first_stale(const Conversion *conversion)
+{
+	int			i = 0;
+
+	while (i < conversion->nlive && is_settled(&conversion->live[i]))
+		i++;
+	return i;
+}
+
+/* ---- telling ---- */
+
+void
+migrate_conversion_invalidate(Oid root)
+{
+	ListCell   *lc;
+	Oid			managed = migrate_store_table("managed");
+
+	foreach(lc, find_all_inheritors(root, NoLock, NULL))
+		CacheInvalidateRelcacheByRelid(lfirst_oid(lc));
+	CacheInvalidateRelcacheByRelid(managed);
+}

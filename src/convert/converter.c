@@ -1,0 +1,322 @@
+/*
+ * convert/converter.c
+ *		Evaluating a conversion on one row at a time.
+ *
+ * An expression that runs SQL may fire the same trigger and so come here
+ * again, and a compiled expression is not re-entrant: each user acquires an
+ * evaluator of its own, and gives it back for the next row's. One that an error
+ * interrupted is in no state to be used again; it is thrown away when its
+ * subtransaction ends.
+ *
+ * Where an expression is not inlinable all of them run, and were compiled, as
+ * the table's owner in a security-restricted operation: in the trigger, in the
+ * backfill and in migrate.up() alike, no code of a table's owner ever has the
+ * rights of whoever touches the table.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "optimizer/optimizer.h"
+#include "utils/expandeddatum.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+#include "catalog/store.h"
+#include "convert/converter.h"
+
+static Converter *in_use = NULL;	/* acquired and not yet released, newest first */
+
+/* ---- acquire and release ---- */
+
+static List *
+compile_list(List *assignments)
+{
+	List	   *states = NIL;
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+	{
+		Assignment *assignment = lfirst(lc);
+
+		states = lappend(states, ExecInitExpr(expression_planner(copyObject(assignment->expr)),
+											  NULL));
+	}
+	return states;
+}
+
+static void
+restrict_if_needed(const Conversion *conversion, StoreIdentity *self)
+{
+	if (!conversion->all_inlinable)
+		migrate_store_become_restricted(self, conversion->owner);
+}
+
+static void
+unrestrict_if_needed(const Conversion *conversion, const StoreIdentity *self)
+{
+	if (!conversion->all_inlinable)
+		migrate_store_become_self(self);
+}
+
+static Converter *
+make_converter(Conversion *conversion)
+{
+	MemoryContext context = AllocSetContextCreate(conversion->context, "migrate converter",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Converter  *converter = palloc0(sizeof(Converter));
+	StoreIdentity self;
+
+	converter->conversion = conversion;
+	converter->context = context;
+	converter->slot = MakeSingleTupleTableSlot(conversion->tupdesc, &TTSOpsVirtual);
+	converter->econtext = CreateStandaloneExprContext();
+	converter->econtext->ecxt_scantuple = converter->slot;
+	restrict_if_needed(conversion, &self);
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		converter->ups = lappend(converter->ups, compile_list(conversion->live[i].ups));
+		converter->downs = lappend(converter->downs, compile_list(conversion->live[i].downs));
+	}
+	unrestrict_if_needed(conversion, &self);
+	MemoryContextSwitchTo(old);
+	return converter;
+}
+
+Converter *
+migrate_converter_acquire(Conversion *conversion)
+{
+	Converter  *converter = conversion->idle;
+
+	if (converter != NULL)
+		conversion->idle = converter->next;
+	else
+		converter = make_converter(conversion);
+	converter->subxact = GetCurrentSubTransactionId();
+	converter->next = in_use;
+	in_use = converter;
+	return converter;
+}
+
+void
+migrate_converter_release(Converter *converter)
+{
+	/* The newest is released first: users nest. */
+	Assert(in_use == converter);
+	in_use = converter->next;
+	converter->next = converter->conversion->idle;
+	converter->conversion->idle = converter;
+}
+
+/* Throw away what was acquired in a subtransaction that failed, and in those below it. */
+static void
+discard_interrupted(SubTransactionId subxact)
+{
+	while (in_use != NULL && in_use->subxact >= subxact)
+	{
+		Converter  *interrupted = in_use;
+
+		in_use = interrupted->next;
+		MemoryContextDelete(interrupted->context);
+	}
+}
+
+static void
+subxact_callback(SubXactEvent event, SubTransactionId subxact, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		discard_interrupted(subxact);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
+		discard_interrupted(TopSubTransactionId);
+}
+
+/*
+ * Called after migrate_conversion_init(): callbacks run last registered first,
+ * so evaluators go before the conversions whose memory holds them.
+ */
+void
+migrate_converter_init(void)
+{
+	RegisterSubXactCallback(subxact_callback, NULL);
+	RegisterXactCallback(xact_callback, NULL);
+}
+
+/* ---- one assignment ---- */
+
+typedef struct EvaluationContext
+{
+	const LiveMigration *migration;
+	const Assignment *assignment;
+	const Conversion *conversion;
+	bool		up;
+} EvaluationContext;
+
+static void
+evaluation_error_callback(void *arg)
+{
+	EvaluationContext *context = arg;
+	Form_pg_attribute attr = TupleDescAttr(context->conversion->tupdesc,
+										   context->assignment->target - 1);
+
+	errcontext("\"%s\" of migration \"%s\" for column \"%s\"",
+			   context->up ? "up" : "down", context->migration->name,
+			   NameStr(attr->attname));
+}
+
+static Datum
+evaluate(Converter *converter, const LiveMigration *migration,
+		 const Assignment *assignment, ExprState *state, bool up, bool *isnull)
+{
+	Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc,
+										   assignment->target - 1);
+	EvaluationContext context = {migration, assignment, converter->conversion, up};
+	ErrorContextCallback callback = {
+		.previous = error_context_stack,
+		.callback = evaluation_error_callback,
+		.arg = &context,
+	};
+	Datum		value;
+
+	error_context_stack = &callback;
+	value = ExecEvalExprSwitchContext(state, converter->econtext, isnull);
+	error_context_stack = callback.previous;
+
+	/* Others will read the value: nobody may change it in place. */
+	return MakeExpandedObjectReadOnly(value, *isnull, attr->attlen);
+}
+
+Datum
+migrate_converter_evaluate(Converter *converter, int i, bool up, int nth, bool *isnull)
+{
+	Conversion *conversion = converter->conversion;
+	LiveMigration *migration = &conversion->live[i];
+	Assignment *assignment = list_nth(up ? migration->ups : migration->downs, nth);
+	List	   *states = list_nth(up ? converter->ups : converter->downs, i);
+	StoreIdentity self;
+	Datum		value;
+
+	restrict_if_needed(conversion, &self);
+	value = evaluate(converter, migration, assignment, list_nth(states, nth), up, isnull);
+	unrestrict_if_needed(conversion, &self);
+	return value;
+}
+
+/* ---- a row ---- */
+
+void
+migrate_converter_load(Converter *converter, TupleTableSlot *row)
+{
+	TupleTableSlot *slot = converter->slot;
+	int			natts = converter->conversion->tupdesc->natts;
+
+	ResetExprContext(converter->econtext);
+	slot_getallattrs(row);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, row->tts_values, natts * sizeof(Datum));
+	memcpy(slot->tts_isnull, row->tts_isnull, natts * sizeof(bool));
+	slot->tts_tableOid = row->tts_tableOid;
+	slot->tts_tid = row->tts_tid;
+	ExecStoreVirtualTuple(slot);
+}
+
+/* Which assignments of a migration a change of some columns calls for. */
+typedef enum Extent
+{
+	EVERY,						/* the row is new, or was never in this form */
+	WHERE_READ,					/* those that read a column that was set */
+	WHERE_READ_OR_SET			/* those that read or assign one */
+} Extent;
+
+static bool
+is_called_for(const Assignment *assignment, Extent extent, const Bitmapset *set)
+{
+	return extent == EVERY || bms_overlap(assignment->inputs, set) ||
+		(extent == WHERE_READ_OR_SET && bms_is_member(assignment->target, set));
+}
+
+/*
+ * Compute one form of a migration from the other. As in UPDATE ... SET, all
+ * values are computed before any is assigned. Returns "set" grown by what was
+ * assigned.
+ */
+static Bitmapset *
+compute_form(Converter *converter, int i, bool up, Extent extent, Bitmapset *set)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	List	   *assignments = up ? migration->ups : migration->downs;
+	List	   *states = list_nth(up ? converter->ups : converter->downs, i);
+	int			count = list_length(assignments);
+	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(count, 1) * sizeof(bool));
+	bool	   *computed = palloc0(Max(count, 1) * sizeof(bool));
+
+	for (int n = 0; n < count; n++)
+	{
+		Assignment *assignment = list_nth(assignments, n);
+
+		if (!is_called_for(assignment, extent, set))
+			continue;
+		values[n] = evaluate(converter, migration, assignment,
+							 list_nth(states, n), up, &nulls[n]);
+		computed[n] = true;
+	}
+	for (int n = 0; n < count; n++)
+	{
+		AttrNumber	target = ((Assignment *) list_nth(assignments, n))->target;
+
+		if (!computed[n])
+			continue;
+		converter->slot->tts_values[target - 1] = values[n];
+		converter->slot->tts_isnull[target - 1] = nulls[n];
+		set = bms_add_member(set, target);
+	}
+	pfree(values);
+	pfree(nulls);
+	pfree(computed);
+	return set;
+}
+
+void
+migrate_converter_upgrade(Converter *converter, int32 from_version)
+{
+	Conversion *conversion = converter->conversion;
+	StoreIdentity self;
+
+	if (from_version >= conversion->version)
+		return;
+	restrict_if_needed(conversion, &self);
+	for (int i = 0; i < conversion->nlive; i++)
+		if (conversion->live[i].version > from_version)
+			bms_free(compute_form(converter, i, true, EVERY, NULL));
+	unrestrict_if_needed(conversion, &self);
+}
+
+void
+migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statement, bool whole)
+{
+	Conversion *conversion = converter->conversion;
+	Bitmapset  *set = bms_copy(set_by_statement);
+	uint32		speaks_new = 0;
+	StoreIdentity self;
+
+	restrict_if_needed(conversion, &self);
+	for (int i = conversion->nlive - 1; i >= 0; i--)
+	{
+		/* What a newer migration's down computed counts: the chain agrees. */
+		if (!bms_overlap(conversion->live[i].added, set))
+			continue;
+		speaks_new |= (uint32) 1 << i;
+		set = compute_form(converter, i, false, whole ? EVERY : WHERE_READ_OR_SET, set);
+	}
+	for (int i = 0; i < conversion->nlive; i++)
+		if (!(speaks_new & ((uint32) 1 << i)))
+			set = compute_form(converter, i, true, whole ? EVERY : WHERE_READ, set);
+	unrestrict_if_needed(conversion, &self);
+	bms_free(set);
+}

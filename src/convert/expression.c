@@ -1,0 +1,217 @@
+/*
+ * convert/expression.c
+ *		Stored expressions: bound to a relation, judged, put into words.
+ *
+ * See expression.h for the stored form. The bound form is what the planner and
+ * the executor use: Vars with varno 1 and the relation's own attribute numbers.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "access/transam.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_collate.h"
+#include "parser/parse_expr.h"
+#include "parser/parse_node.h"
+#include "parser/parse_relation.h"
+#include "parser/parser.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "catalog/migration.h"
+#include "catalog/store.h"
+#include "convert/conversion.h"
+#include "convert/expression.h"
+
+/* ---- judging ---- */
+
+/*
+ * A function is trusted if it came with the server and is immutable. Stable
+ * built-in ones are not: table_to_xml() reads a table or view that its caller
+ * names, and with it runs whatever that view's owner wrote.
+ */
+static bool
+is_untrusted_function(Oid funcid, void *context)
+{
+	return funcid >= FirstUnpinnedObjectId || func_volatile(funcid) != PROVOLATILE_IMMUTABLE;
+}
+
+/* A domain of a user's has CHECK constraints, which may call anything. */
+static bool
+is_untrusted_domain(Oid type)
+{
+	return type >= FirstUnpinnedObjectId && get_typtype(type) == TYPTYPE_DOMAIN;
+}
+
+/*
+ * Does any node need a function that we do not trust? Types and operators of
+ * users' own are no danger in themselves: the functions behind operators are
+ * judged as functions, and only superusers make base types and operator classes.
+ * A conversion through text runs type input, which for a domain checks it, also
+ * where the domain hides in an array, a range or a row: those are not trusted.
+ */
+static bool
+is_untrusted(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (check_functions_in_node(node, is_untrusted_function, context))
+		return true;
+	if (IsA(node, CoerceToDomain) || IsA(node, SubLink) || IsA(node, SQLValueFunction) ||
+		IsA(node, NextValueExpr))
+		return true;
+	if (IsA(node, CoerceViaIO) && exprType(node) >= FirstUnpinnedObjectId)
+		return true;
+	if (is_untrusted_domain(exprType(node)) && !IsA(node, Var) && !IsA(node, Const) &&
+		!IsA(node, RelabelType))
+		return true;
+	return expression_tree_walker(node, is_untrusted, context);
+}
+
+bool
+migrate_expression_is_inlinable(Node *expr)
+{
+	return !is_untrusted(expr, NULL);
+}
+
+/* ---- binding ---- */
+
+typedef struct BindContext
+{
+	const AttrNumber *attnos;
+	int			nattnos;
+} BindContext;
+
+static Node *
+bind_mutator(Node *node, BindContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var		   *var = copyObject((Var *) node);
+
+		if (var->varattno < 1 || var->varattno > context->nattnos)
+			elog(ERROR, "stored expression names input %d of %d",
+				 var->varattno, context->nattnos);
+		var->varattno = context->attnos[var->varattno - 1];
+		var->varattnosyn = var->varattno;
+		var->varnosyn = var->varno;
+		var->location = -1;
+		return (Node *) var;
+	}
+	return expression_tree_mutator(node, bind_mutator, context);
+}
+
+Expr *
+migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos)
+{
+	BindContext context = {attnos, nattnos};
+
+	return (Expr *) bind_mutator((Node *) stored, &context);
+}
+
+/* ---- words ---- */
+
+char *
+migrate_expression_to_text(Oid relid, Expr *expr)
+{
+	List	   *context = deparse_context_for(get_rel_name(relid), relid);
+	StoreIdentity self;
+	char	   *text;
+
+	/* With nothing but pg_catalog in the path, every other name is qualified. */
+	migrate_store_become_owner(&self);
+	text = deparse_expression((Node *) expr, context, false, false);
+	migrate_store_become_self(&self);
+	return text;
+}
+
+Expr *
+migrate_expression_from_text(Relation rel, AttrNumber target, const char *text)
+{
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
+	ParseState *pstate = make_parsestate(NULL);
+	ParseNamespaceItem *item;
+	StoreIdentity self;
+	List	   *raw;
+	Node	   *expr;
+
+	migrate_store_become_owner(&self);
+	raw = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+	pstate->p_sourcetext = text;
+	item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL, false, false);
+	addNSItemToQuery(pstate, item, false, true, true);
+	expr = linitial_node(ResTarget,
+						 ((SelectStmt *) linitial_node(RawStmt, raw)->stmt)->targetList)->val;
+	expr = transformExpr(pstate, expr, EXPR_KIND_UPDATE_SOURCE);
+	expr = coerce_to_target_type(pstate, expr, exprType(expr), attr->atttypid,
+								 attr->atttypmod, COERCION_ASSIGNMENT,
+								 COERCE_IMPLICIT_CAST, -1);
+	assign_expr_collations(pstate, expr);
+	free_parsestate(pstate);
+	migrate_store_become_self(&self);
+	return (Expr *) expr;
+}
+
+/*
+ * A rename of what an expression uses leaves its tree as good as before, but
+ * not its text; write that anew from the tree, so that a dump restores.
+ */
+static void
+refresh_assignments(Oid relid, LiveMigration *migration, char direction, List *assignments)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+	{
+		Assignment *assignment = lfirst(lc);
+		char	   *text = migrate_expression_to_text(relid, assignment->expr);
+
+		migrate_store_execute("UPDATE migrate.assignment SET expression = $4"
+							  " WHERE migration = $1 AND direction = $2 AND target = $3"
+							  " AND expression IS DISTINCT FROM $4",
+							  STORE_ARGS(store_text(migration->name), store_char(direction),
+										 store_name(get_attname(relid, assignment->target, false)),
+										 store_text(text)));
+	}
+}
+
+static void
+refresh_relation(Oid relid)
+{
+	Conversion *conversion;
+
+	LockRelationOid(relid, AccessShareLock);
+	conversion = migrate_conversion_get(relid);
+	for (int i = 0; conversion != NULL && i < conversion->nlive; i++)
+	{
+		LiveMigration *migration = &conversion->live[i];
+
+		refresh_assignments(relid, migration, 'u', migration->ups);
+		refresh_assignments(relid, migration, 'd', migration->downs);
+	}
+}
+
+void
+migrate_expression_refresh_text(Oid relid)
+{
+	char	   *managed;
+
+	if (OidIsValid(relid))
+	{
+		refresh_relation(relid);
+		return;
+	}
+	managed = migrate_store_fetch("SELECT string_agg(relation::oid::text, ' ') FROM migrate.managed",
+								  STORE_NO_ARGS);
+	if (managed == NULL)
+		return;
+	for (char *word = strtok(managed, " "); word != NULL; word = strtok(NULL, " "))
+		refresh_relation(atooid(word));
+}

@@ -1,0 +1,71 @@
+/*
+ * convert/expression.h
+ *		The expressions of a migration: parsed, stored, and read again.
+ *
+ * In its stored form an expression's Vars have varno 1 and, as attribute
+ * number, the position of a name in the migration's list of inputs; that
+ * holds before the new columns exist, in every partition, and after a restore.
+ */
+#ifndef MIGRATE_CONVERT_EXPRESSION_H
+#define MIGRATE_CONVERT_EXPRESSION_H
+
+#include "nodes/pg_list.h"
+#include "nodes/primnodes.h"
+#include "utils/rel.h"
+
+/* A column that a definition may name, or one that it adds. */
+typedef struct ScopeColumn
+{
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	bool		added;			/* by the migration that is being defined */
+} ScopeColumn;
+
+typedef struct Scope
+{
+	const char *relation_name;
+	List	   *columns;		/* of ScopeColumn * */
+	List	   *inputs;			/* of char *: grows as expressions name columns */
+	bool		reads_added;	/* may an expression read columns that are added? */
+} Scope;
+
+typedef struct ParsedAssignment
+{
+	const ScopeColumn *target;
+	Expr	   *expr;			/* in stored form */
+} ParsedAssignment;
+
+extern ScopeColumn *migrate_scope_find(const Scope *scope, const char *name);
+
+/* "a text, b numeric(12,2)" to a list of ScopeColumn *. */
+extern List *migrate_expression_parse_columns(const char *source);
+
+/* "a = x, b = f(y)" to a list of ParsedAssignment *; part is "up" or "down". */
+extern List *migrate_expression_parse_assignments(Scope *scope, const char *part,
+												  const char *source);
+
+/* A type as SQL that means the same under every search_path. */
+extern char *migrate_expression_type_text(Oid type, int32 typmod, Oid collation);
+
+/* A column type from such text. */
+extern void migrate_expression_parse_type(const char *text, Oid *type,
+										  int32 *typmod, Oid *collation);
+
+/* Made of nothing but immutable built-in functions: safe to run as anybody. */
+extern bool migrate_expression_is_inlinable(Node *expr);
+
+/* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
+extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
+
+/* The bound form from its qualified text: where the stored tree cannot be read. */
+extern Expr *migrate_expression_from_text(Relation rel, AttrNumber target, const char *text);
+
+/* The qualified text of a bound expression. */
+extern char *migrate_expression_to_text(Oid relid, Expr *expr);
+
+/* Write anew the texts of a relation's live migrations, after a rename; all relations' if InvalidOid. */
+extern void migrate_expression_refresh_text(Oid relid);
+
+#endif							/* MIGRATE_CONVERT_EXPRESSION_H */

@@ -1,0 +1,33 @@
+/*
+ * init.c
+ *		What the library brings, in the order in which it is set up.
+ *
+ * Hooks and callbacks are put in place only when the postmaster loads the
+ * library at its start: in a backend that loaded it alone, other backends
+ * would read rows as stored.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+
+#include "convert/conversion.h"
+#include "convert/converter.h"
+#include "migrate.h"
+
+PG_MODULE_MAGIC;
+
+bool		migrate_is_preloaded = false;
+
+PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	migrate_is_preloaded = true;
+
+	migrate_conversion_init();
+	migrate_converter_init();
+}
