@@ -1,0 +1,73 @@
+/*
+ * guc.c
+ *		Every setting of the extension, a row each.
+ *
+ * The variables live here so that any module may read any setting without
+ * including the module that acts on it. Background workers see the server's
+ * values; where a session can set one too (PGC_USERSET), that counts for what
+ * the session does itself.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+#include "guc.h"
+#include "migrate.h"
+
+bool		migrate_guc_autostart = true;
+int			migrate_guc_max_workers = 2;
+int			migrate_guc_naptime = 60;
+int			migrate_guc_max_rows_per_second = 0;
+int			migrate_guc_target_batch_time = 100;
+int			migrate_guc_lock_timeout = 2000;
+int			migrate_guc_lock_attempts = 30;
+bool		migrate_guc_guard = true;
+
+static void
+define_bool(const char *name, bool *variable, bool value, GucContext context,
+			const char *summary, const char *detail)
+{
+	DefineCustomBoolVariable(name, summary, detail, variable, value, context, 0,
+							 NULL, NULL, NULL);
+}
+
+static void
+define_int(const char *name, int *variable, int value, int min, int max, int unit,
+		   GucContext context, const char *summary, const char *detail)
+{
+	DefineCustomIntVariable(name, summary, detail, variable, value, min, max,
+							context, unit, NULL, NULL, NULL);
+}
+
+void
+migrate_guc_init(void)
+{
+	define_bool("migrate.autostart", &migrate_guc_autostart, true, PGC_SIGHUP,
+				"Converts stale rows in the background.",
+				"When off, rows are converted by CALL migrate.run() and as they are written.");
+	define_int("migrate.max_workers", &migrate_guc_max_workers, 2, 1, 64, 0, PGC_SIGHUP,
+			   "Sets how many tables are converted in the background at once.",
+			   "Counts over all databases, and takes from max_worker_processes.");
+	define_int("migrate.naptime", &migrate_guc_naptime, 60, 1, INT_MAX / 1000, GUC_UNIT_S, PGC_SIGHUP,
+			   "Sets how often every database is looked at for work unasked.",
+			   "Work that migrate.expand makes is seen at once.");
+	define_int("migrate.max_rows_per_second", &migrate_guc_max_rows_per_second, 0, 0, INT_MAX, 0, PGC_USERSET,
+			   "Limits how many rows of a table are converted in a second.",
+			   "Zero means no limit. A background worker heeds the server's value, CALL migrate.run() its session's.");
+	define_int("migrate.target_batch_time", &migrate_guc_target_batch_time, 100, 1, 60000, GUC_UNIT_MS, PGC_USERSET,
+			   "Sets how long one transaction of the conversion should take.",
+			   "A batch grows or shrinks to meet it. Rows that a batch converts are locked until it commits.");
+	define_int("migrate.lock_timeout", &migrate_guc_lock_timeout, 2000, 1, INT_MAX, GUC_UNIT_MS, PGC_USERSET,
+			   "Sets how long one attempt at a strong table lock waits.",
+			   "Other sessions queue behind such an attempt, so that it is given up and made again.");
+	define_int("migrate.lock_attempts", &migrate_guc_lock_attempts, 30, 1, INT_MAX, 0, PGC_USERSET,
+			   "Sets how often a strong table lock is attempted before the command fails.",
+			   NULL);
+	define_bool("migrate.guard", &migrate_guc_guard, true, PGC_SUSET,
+				"Refuses commands that would take away what a live migration needs.",
+				NULL);
+
+	MarkGUCPrefixReserved(MIGRATE_EXTENSION);
+}

@@ -1,0 +1,28 @@
+/*
+ * guc.h
+ *		Every setting of the extension.
+ */
+#ifndef MIGRATE_GUC_H
+#define MIGRATE_GUC_H
+
+#include "postgres.h"
+
+/* Background work: read by the launcher and its workers. */
+extern bool migrate_guc_autostart;
+extern int	migrate_guc_max_workers;
+extern int	migrate_guc_naptime;	/* seconds */
+
+/* Pace: of the workers, and of CALL migrate.run() as its session has them. */
+extern int	migrate_guc_max_rows_per_second;	/* 0: no limit */
+extern int	migrate_guc_target_batch_time;	/* milliseconds */
+
+/* How expand, contract and rollback ask for their strong lock. */
+extern int	migrate_guc_lock_timeout;	/* milliseconds */
+extern int	migrate_guc_lock_attempts;
+
+/* Whether DROP, ALTER and the like of what a live migration needs are refused. */
+extern bool migrate_guc_guard;
+
+extern void migrate_guc_init(void);
+
+#endif							/* MIGRATE_GUC_H */
