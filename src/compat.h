@@ -53,6 +53,13 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #define compat_query_perminfos(query) NIL
 #endif
 
+/* The STORAGE clause of a column definition. */
+#if PG_VERSION_NUM >= 160000
+#define compat_column_storage(def) ((def)->storage_name)
+#else
+#define compat_column_storage(def) ((const char *) NULL)
+#endif
+
 static inline bool
 compat_is_relation_owner(Oid relid, Oid roleid)
 {

@@ -13,6 +13,7 @@
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
+#include "guc.h"
 #include "migrate.h"
 
 PG_MODULE_MAGIC;
@@ -28,6 +29,7 @@ _PG_init(void)
 		return;
 	migrate_is_preloaded = true;
 
+	migrate_guc_init();
 	migrate_conversion_init();
 	migrate_converter_init();
 }

@@ -200,21 +200,38 @@ migrate_migration_load_live(Oid relid)
 						   STORE_ARGS(store_relation(relid)));
 }
 
-List *
-migrate_migration_dependents(const char *name, const char *state_list)
+static List *
+names_of(List *migrations)
 {
-	List	   *migrations;
 	List	   *names = NIL;
 	ListCell   *lc;
 
-	migrations = load_migrations(psprintf("SELECT " MIGRATION_COLUMNS
-										  " FROM migrate.migration m"
-										  " WHERE $1 = ANY (depends_on) AND state IN (%s)"
-										  " ORDER BY seq", state_list),
-								 STORE_ARGS(store_text(name)));
 	foreach(lc, migrations)
 		names = lappend(names, ((Migration *) lfirst(lc))->name);
 	return names;
+}
+
+List *
+migrate_migration_dependents(const char *name, const char *state_list)
+{
+	return names_of(load_migrations(psprintf("SELECT " MIGRATION_COLUMNS
+											 " FROM migrate.migration m"
+											 " WHERE $1 = ANY (depends_on) AND state IN (%s)"
+											 " ORDER BY seq", state_list),
+									STORE_ARGS(store_text(name))));
+}
+
+List *
+migrate_migration_leaves(Oid relid)
+{
+	return names_of(load_migrations("SELECT " MIGRATION_COLUMNS
+									" FROM migrate.migration m"
+									" WHERE relation = $1 AND state <> 'rolled back'"
+									" AND NOT EXISTS (SELECT FROM migrate.migration d"
+									"  WHERE m.name = ANY (d.depends_on) AND d.relation = $1"
+									"  AND d.state <> 'rolled back')"
+									" ORDER BY seq",
+									STORE_ARGS(store_relation(relid))));
 }
 
 /* ---- moving ---- */

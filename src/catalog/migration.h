@@ -61,6 +61,9 @@ extern void migrate_migration_record(const char *name, const char *event, const 
 /* Those (of char *) that depend on it directly and are in one of the given SQL states. */
 extern List *migrate_migration_dependents(const char *name, const char *state_list);
 
+/* The names of a relation's migrations that no other of its migrations depends on. */
+extern List *migrate_migration_leaves(Oid relid);
+
 extern void migrate_migration_check_owner(Oid relid);
 
 #endif							/* MIGRATE_CATALOG_MIGRATION_H */

@@ -131,7 +131,8 @@ is_installed(void)
 bool
 migrate_conversion_any(void)
 {
-	if (!OidIsValid(MyDatabaseId) || !is_installed())
+	/* Without preloading there is no callback that would keep us right. */
+	if (cache == NULL || !OidIsValid(MyDatabaseId) || !is_installed())
 		return false;
 	if (any_live == UNKNOWN)
 	{

@@ -8,8 +8,9 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
 #include "access/transam.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -19,9 +20,11 @@
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
+#include "utils/syscache.h"
 
 #include "catalog/migration.h"
 #include "catalog/store.h"
@@ -77,6 +80,28 @@ bool
 migrate_expression_is_inlinable(Node *expr)
 {
 	return !is_untrusted(expr, NULL);
+}
+
+static bool
+is_missing_function(Oid funcid, void *context)
+{
+	return !SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(funcid));
+}
+
+static bool
+is_missing(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	return check_functions_in_node(node, is_missing_function, context) ||
+		!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(exprType(node))) ||
+		expression_tree_walker(node, is_missing, context);
+}
+
+bool
+migrate_expression_is_whole(Node *expr)
+{
+	return !is_missing(expr, NULL);
 }
 
 /* ---- binding ---- */

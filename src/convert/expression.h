@@ -56,6 +56,9 @@ extern void migrate_expression_parse_type(const char *text, Oid *type,
 /* Made of nothing but immutable built-in functions: safe to run as anybody. */
 extern bool migrate_expression_is_inlinable(Node *expr);
 
+/* Does every function and type that it names still exist? */
+extern bool migrate_expression_is_whole(Node *expr);
+
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
 

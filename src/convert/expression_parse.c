@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "catalog/heap.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "nodes/makefuncs.h"
@@ -29,6 +30,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "convert/expression.h"
 
 /* The text under the parser's eye. */
@@ -140,7 +142,7 @@ parse_column(ParseState *pstate, ColumnDef *def)
 				 errhint("Add the constraint with ALTER TABLE once the migration is complete."),
 				 parser_errposition(pstate, constraint->location)));
 	}
-	if (def->storage_name || def->compression)
+	if (compat_column_storage(def) != NULL || def->compression != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("column \"%s\" of \"add\" has a storage option", def->colname),

@@ -1,0 +1,373 @@
+/*
+ * lifecycle/define.c
+ *		Recording a migration.
+ *
+ * define only records. Of the table it takes AccessShareLock, held to the end
+ * of the transaction, so that what was checked stays so until it is written.
+ * Everything that could fail later is refused here: see definition_check.c.
+ *
+ * Two sessions that define on one table take turns by a lock on an object that
+ * stands for the table's definitions (so that the second sees the first's leaf);
+ * two that define one name on two tables meet in the primary key.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/catversion.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "nodes/nodeFuncs.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "catalog/store.h"
+#include "convert/expression.h"
+#include "lifecycle/define.h"
+#include "lifecycle/definition_check.h"
+
+/* Keeps our lock on a table's definitions apart from other object locks on pg_class. */
+#define DEFINITIONS_LOCK_SUBID	0x6d69
+
+/* ---- what it depends on ---- */
+
+static char *
+join_names(List *names)
+{
+	StringInfoData joined;
+	ListCell   *lc;
+
+	initStringInfo(&joined);
+	foreach(lc, names)
+		appendStringInfo(&joined, "%s\"%s\"", joined.len ? ", " : "", (char *) lfirst(lc));
+	return joined.data;
+}
+
+static void
+resolve_dependencies(Definition *definition)
+{
+	ListCell   *lc;
+
+	if (!definition->has_depends_on)
+	{
+		definition->depends_on = migrate_migration_leaves(definition->relid);
+		if (list_length(definition->depends_on) > 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_AMBIGUOUS_ALIAS),
+					 errmsg("it is not clear what migration \"%s\" depends on", definition->name),
+					 errdetail("Table \"%s\" has several leaves: %s.",
+							   get_rel_name(definition->relid),
+							   join_names(definition->depends_on)),
+					 errhint("Name the one that it follows in depends_on, or all of them to merge them.")));
+	}
+	foreach(lc, definition->depends_on)
+	{
+		if (strcmp(lfirst(lc), definition->name) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("migration \"%s\" depends on itself", definition->name)));
+		(void) migrate_migration_load(lfirst(lc), false, false);
+	}
+}
+
+/* ---- the same again? ---- */
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool
+same_names(List *a, List *b)
+{
+	ListCell   *lc;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	foreach(lc, a)
+	{
+		ListCell   *other;
+		bool		found = false;
+
+		foreach(other, b)
+			found = found || strcmp(lfirst(lc), lfirst(other)) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static bool
+same_columns(Migration *known, List *columns)
+{
+	ListCell   *a;
+	ListCell   *b;
+
+	if (list_length(known->added) != list_length(columns))
+		return false;
+	forboth(a, known->added, b, columns)
+	{
+		AddedColumn *old = lfirst(a);
+		ScopeColumn *new = lfirst(b);
+
+		if (strcmp(old->name, new->name) != 0 ||
+			strcmp(old->type, migrate_expression_type_text(new->type, new->typmod,
+														   new->collation)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Are these the known migration's assignments? Spelling and spaces do not count. */
+static bool
+same_assignments(Migration *known, char direction, List *assignments)
+{
+	ListCell   *lc;
+	char	   *count;
+
+	count = migrate_store_fetch("SELECT count(*) FROM migrate.assignment"
+								" WHERE migration = $1 AND direction = $2",
+								STORE_ARGS(store_text(known->name), store_char(direction)));
+	if (pg_strtoint32(count) != list_length(assignments))
+		return false;
+	foreach(lc, assignments)
+	{
+		ParsedAssignment *assignment = lfirst(lc);
+		char	   *tree;
+
+		tree = migrate_store_fetch("SELECT tree FROM migrate.assignment_tree"
+								   " WHERE migration = $1 AND direction = $2 AND target = $3",
+								   STORE_ARGS(store_text(known->name), store_char(direction),
+											  store_name(assignment->target->name)));
+		if (tree == NULL || !equal(stringToNode(tree), assignment->expr))
+			return false;
+	}
+	return true;
+}
+
+static bool
+same_order(List *a, List *b)
+{
+	ListCell   *la;
+	ListCell   *lb;
+
+	if (list_length(a) != list_length(b))
+		return false;
+	forboth(la, a, lb, b)
+		if (strcmp(lfirst(la), lfirst(lb)) != 0)
+			return false;
+	return true;
+}
+
+/* The first part in which a definition differs from the known one; NULL if none does. */
+static const char *
+find_difference(Definition *definition, Migration *known)
+{
+	ParsedDefinition *parsed = NULL;
+
+	if (definition->relid != known->relid)
+		return "relation";
+	if (!same_names(definition->remove, known->remove))
+		return "remove";
+	if (!same_text(definition->needed, known->needed_source))
+		return "needed";
+	if (!same_text(definition->on_error, known->on_error))
+		return "on_error";
+	if (!same_text(definition->comment, known->comment))
+		return "comment";
+	if (definition->has_depends_on && !same_names(definition->depends_on, known->depends_on))
+		return "depends_on";
+
+	/* Texts that differ may still mean the same, as long as that can be asked. */
+	if (same_text(definition->add, known->add_source) &&
+		same_text(definition->up, known->up_source) &&
+		same_text(definition->down, known->down_source))
+		return NULL;
+	if (known->state != MIGRATION_CONTRACTED)
+	{
+		definition->depends_on = known->depends_on;
+		parsed = migrate_definition_parse(definition, known);
+	}
+	if (!same_text(definition->add, known->add_source) &&
+		(parsed == NULL || !same_columns(known, parsed->added)))
+		return "add";
+	if (!same_text(definition->up, known->up_source) &&
+		(parsed == NULL || !same_order(parsed->scope.inputs, known->inputs) ||
+		 !same_assignments(known, 'u', parsed->ups)))
+		return "up";
+	if (!same_text(definition->down, known->down_source) &&
+		(parsed == NULL || !same_order(parsed->scope.inputs, known->inputs) ||
+		 !same_assignments(known, 'd', parsed->downs)))
+		return "down";
+	return NULL;
+}
+
+/* A name that is known already: nothing to do, or an error. */
+static void
+define_again(Definition *definition, Migration *known)
+{
+	const char *part = find_difference(definition, known);
+
+	if (part != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("migration \"%s\" already exists with another definition", definition->name),
+				 errdetail("It differs in \"%s\".", part),
+				 known->state == MIGRATION_DEFINED || known->state == MIGRATION_ROLLED_BACK ?
+				 errhint("Choose another name, or take the old definition away with migrate.forget(%s).",
+						 quote_literal_cstr(definition->name)) :
+				 errhint("Choose another name.")));
+	ereport(NOTICE,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("migration \"%s\" already exists, skipping", definition->name)));
+}
+
+/* ---- recording ---- */
+
+static StoreArg
+text_array(List *strings, Oid element_type)
+{
+	Datum	   *elements = palloc((list_length(strings) + 1) * sizeof(Datum));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, strings)
+		elements[n++] = element_type == NAMEOID ? store_name(lfirst(lc)).value
+			: CStringGetTextDatum(lfirst(lc));
+	return element_type == NAMEOID
+		? store_datum(NAMEARRAYOID, PointerGetDatum(construct_array(elements, n, NAMEOID, NAMEDATALEN,
+																	false, TYPALIGN_CHAR)), false)
+		: store_datum(TEXTARRAYOID, PointerGetDatum(construct_array(elements, n, TEXTOID, -1,
+																	false, TYPALIGN_INT)), false);
+}
+
+/* False where another session has recorded the name meanwhile. */
+static bool
+record_migration(Definition *definition, ParsedDefinition *parsed)
+{
+	return migrate_store_execute("INSERT INTO migrate.migration (name, relation, depends_on,"
+								 " add_source, up_source, down_source, remove, needed_source,"
+								 " on_error, comment, inputs)"
+								 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+								 " ON CONFLICT (name) DO NOTHING",
+								 STORE_ARGS(store_text(definition->name),
+											store_relation(definition->relid),
+											text_array(definition->depends_on, TEXTOID),
+											store_text(definition->add), store_text(definition->up),
+											store_text(definition->down),
+											text_array(definition->remove, NAMEOID),
+											store_text(definition->needed),
+											store_text(definition->on_error),
+											store_text(definition->comment),
+											text_array(parsed->scope.inputs, NAMEOID))) == 1;
+}
+
+static void
+record_columns(const char *name, List *columns)
+{
+	int			position = 0;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		migrate_store_execute("INSERT INTO migrate.added_column VALUES ($1, $2, $3, $4)",
+							  STORE_ARGS(store_text(name), store_int(++position),
+										 store_name(column->name),
+										 store_text(migrate_expression_type_text(column->type,
+																				 column->typmod,
+																				 column->collation))));
+	}
+}
+
+static void
+record_assignments(const char *name, char direction, List *assignments)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+	{
+		ParsedAssignment *assignment = lfirst(lc);
+		Datum		tree = CStringGetTextDatum(nodeToString(assignment->expr));
+
+		migrate_store_execute("INSERT INTO migrate.assignment VALUES ($1, $2, $3)",
+							  STORE_ARGS(store_text(name), store_char(direction),
+										 store_name(assignment->target->name)));
+		migrate_store_execute("INSERT INTO migrate.assignment_tree VALUES ($1, $2, $3, $4, $5)",
+							  STORE_ARGS(store_text(name), store_char(direction),
+										 store_name(assignment->target->name),
+										 store_int(CATALOG_VERSION_NO),
+										 store_datum(PG_NODE_TREEOID, tree, false)));
+	}
+}
+
+void
+migrate_lifecycle_define(Definition *definition)
+{
+	Migration  *known;
+	ParsedDefinition *parsed;
+
+	LockRelationOid(definition->relid, AccessShareLock);
+	migrate_definition_check_relation(definition->relid);
+	LockDatabaseObject(RelationRelationId, definition->relid, DEFINITIONS_LOCK_SUBID,
+					   ExclusiveLock);
+
+	known = migrate_migration_load(definition->name, false, true);
+	if (known != NULL)
+	{
+		define_again(definition, known);
+		return;
+	}
+	resolve_dependencies(definition);
+	parsed = migrate_definition_parse(definition, NULL);
+	if (!record_migration(definition, parsed))
+	{
+		define_again(definition, migrate_migration_load(definition->name, false, false));
+		return;
+	}
+	record_columns(definition->name, parsed->added);
+	record_assignments(definition->name, 'u', parsed->ups);
+	record_assignments(definition->name, 'd', parsed->downs);
+	migrate_migration_record(definition->name, "defined", definition->comment);
+}
+
+/*
+ * Take away a definition that was never expanded, or was rolled back. Its
+ * history stays.
+ */
+void
+migrate_lifecycle_forget(const char *name)
+{
+	Migration  *migration = migrate_migration_load(name, true, false);
+	List	   *dependents;
+
+	migrate_migration_check_owner(migration->relid);
+	if (migration->state != MIGRATION_DEFINED && migration->state != MIGRATION_ROLLED_BACK)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migration \"%s\" cannot be forgotten", name),
+				 errdetail("It is %s.", migrate_migration_state_name(migration->state)),
+				 migrate_migration_is_live(migration) ?
+				 errhint("Roll it back first: SELECT migrate.rollback(%s);", quote_literal_cstr(name)) : 0));
+	dependents = migrate_migration_dependents(name, "'defined', 'expanded', 'complete',"
+											  " 'contracted', 'rolled back'");
+	if (dependents != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("migration \"%s\" cannot be forgotten", name),
+				 errdetail("These depend on it: %s.", join_names(dependents)),
+				 errhint("Forget them first.")));
+	migrate_store_execute("DELETE FROM migrate.assignment_tree WHERE migration = $1",
+						  STORE_ARGS(store_text(name)));
+	migrate_store_execute("DELETE FROM migrate.assignment WHERE migration = $1",
+						  STORE_ARGS(store_text(name)));
+	migrate_store_execute("DELETE FROM migrate.added_column WHERE migration = $1",
+						  STORE_ARGS(store_text(name)));
+	migrate_store_execute("DELETE FROM migrate.migration WHERE name = $1",
+						  STORE_ARGS(store_text(name)));
+	migrate_migration_record(name, "forgotten", NULL);
+}

@@ -1,0 +1,329 @@
+/*
+ * lifecycle/definition_check.c
+ *		What a definition must be like.
+ *
+ * Whatever could fail at expand, at a write or at contract is refused here,
+ * while nothing has happened yet.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/dependency.h"
+#include "catalog/heap.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "catalog/store.h"
+#include "lifecycle/definition_check.h"
+#include "migrate.h"
+
+/* ---- the relation ---- */
+
+static void
+refuse_relation(Relation rel, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("relation \"%s\" cannot be migrated", RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+void
+migrate_definition_check_relation(Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	char		relkind = rel->rd_rel->relkind;
+
+	if (IsCatalogRelation(rel) || IsToastRelation(rel) ||
+		RelationGetNamespace(rel) == PG_CATALOG_NAMESPACE ||
+		RelationGetNamespace(rel) == get_namespace_oid(MIGRATE_SCHEMA, true))
+		refuse_relation(rel, "It is a system table.", NULL);
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		refuse_relation(rel, "Only tables and partitioned tables can be.",
+						relkind == RELKIND_VIEW || relkind == RELKIND_MATVIEW ?
+						"Name the table that it reads." : NULL);
+	migrate_migration_check_owner(relid);
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		refuse_relation(rel, "It is a temporary table.", NULL);
+	if (rel->rd_rel->relispartition)
+		refuse_relation(rel, "It is a partition.",
+						psprintf("Name the partitioned table \"%s\".",
+								 get_rel_name(llast_oid(get_partition_ancestors(relid)))));
+	if (relkind == RELKIND_RELATION && has_subclass(relid) &&
+		find_inheritance_children(relid, NoLock) != NIL)
+		refuse_relation(rel, "Other tables inherit from it.",
+						"Migrate the tables that inherit, or make it a partitioned table.");
+	if (relkind == RELKIND_RELATION && rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		refuse_relation(rel, "It does not use the heap access method.", NULL);
+	if (OidIsValid(rel->rd_rel->reloftype))
+		refuse_relation(rel, "It is a typed table: no columns can be added.", NULL);
+	if (getExtensionOfObject(RelationRelationId, relid) != InvalidOid)
+		refuse_relation(rel, "It belongs to an extension.", NULL);
+	relation_close(rel, NoLock);
+}
+
+/* ---- the columns that may be named ---- */
+
+static bool
+is_in(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+static char *
+version_column(Oid relid)
+{
+	char	   *name = migrate_store_fetch("SELECT version_column FROM migrate.managed"
+										   " WHERE relation = $1",
+										   STORE_ARGS(store_relation(relid)));
+
+	return name ? name : "row_version";
+}
+
+static bool
+is_managed(Oid relid)
+{
+	return migrate_store_fetch("SELECT 1 FROM migrate.managed WHERE relation = $1",
+							   STORE_ARGS(store_relation(relid))) != NULL;
+}
+
+static List *
+table_columns(Relation rel, List *besides)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	char	   *version = is_managed(RelationGetRelid(rel))
+		? version_column(RelationGetRelid(rel)) : NULL;
+	List	   *columns = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+		ScopeColumn *column;
+
+		if (attr->attisdropped || is_in(besides, NameStr(attr->attname)) ||
+			(version != NULL && strcmp(NameStr(attr->attname), version) == 0))
+			continue;
+		column = palloc0(sizeof(ScopeColumn));
+		column->name = pstrdup(NameStr(attr->attname));
+		column->type = attr->atttypid;
+		column->typmod = attr->atttypmod;
+		column->collation = attr->attcollation;
+		columns = lappend(columns, column);
+	}
+	return columns;
+}
+
+/* The columns that migrations before this one add, but have not added yet. */
+static List *
+add_expected_columns(Scope *scope, Oid relid, List *depends_on)
+{
+	ListCell   *lc;
+
+	foreach(lc, depends_on)
+	{
+		Migration  *before = migrate_migration_load(lfirst(lc), false, false);
+		ListCell   *added;
+
+		if (before->relid != relid ||
+			(before->state != MIGRATION_DEFINED && before->state != MIGRATION_ROLLED_BACK))
+			continue;
+		foreach(added, before->added)
+		{
+			AddedColumn *definition = lfirst(added);
+			ScopeColumn *column = palloc0(sizeof(ScopeColumn));
+
+			if (migrate_scope_find(scope, definition->name) != NULL)
+				continue;
+			column->name = definition->name;
+			migrate_expression_parse_type(definition->type, &column->type,
+										  &column->typmod, &column->collation);
+			scope->columns = lappend(scope->columns, column);
+		}
+		add_expected_columns(scope, relid, before->depends_on);
+	}
+	return scope->columns;
+}
+
+static List *
+column_names(List *columns)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, columns)
+		names = lappend(names, ((ScopeColumn *) lfirst(lc))->name);
+	return names;
+}
+
+static void
+check_added(Relation rel, Scope *scope, List *added)
+{
+	char	   *version = version_column(RelationGetRelid(rel));
+	ListCell   *lc;
+
+	foreach(lc, added)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		if (migrate_scope_find(scope, column->name) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" already exists",
+							column->name, RelationGetRelationName(rel)),
+					 errdetail("\"add\" names a column that the table has, or that a migration before this one adds."),
+					 errhint("Choose another name for the new form.")));
+		if (strcmp(column->name, version) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" is taken by the row version", column->name),
+					 errhint("Choose another name, or call migrate.manage() with another version column first.")));
+	}
+}
+
+/* ---- what is removed ---- */
+
+static bool
+is_assigned(List *assignments, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+		if (strcmp(((ParsedAssignment *) lfirst(lc))->target->name, name) == 0)
+			return true;
+	return false;
+}
+
+static void
+refuse_remove(Relation rel, const char *name, int code, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("column \"%s\" of relation \"%s\" cannot be removed",
+					name, RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+static void
+check_removed_column(Relation rel, const char *name, List *downs)
+{
+	AttrNumber	attno = get_attnum(RelationGetRelid(rel), name);
+	Form_pg_attribute attr;
+	Bitmapset  *offset;
+
+	/* A migration before this one may add it. */
+	if (attno == InvalidAttrNumber)
+		return;
+	attr = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+	offset = bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber);
+	if (has_partition_attrs(rel, offset, NULL))
+		refuse_remove(rel, name, ERRCODE_INVALID_OBJECT_DEFINITION,
+					  "It is part of the partition key.", NULL);
+	if (attr->attinhcount > 0)
+		refuse_remove(rel, name, ERRCODE_INVALID_OBJECT_DEFINITION,
+					  "It is inherited.", NULL);
+	if (attr->attnotnull && !attr->atthasdef && !attr->attidentity && !is_assigned(downs, name))
+		refuse_remove(rel, name, ERRCODE_INVALID_OBJECT_DEFINITION,
+					  "It is NOT NULL without a default, and \"down\" does not assign it: "
+					  "an INSERT of the new form would fail.",
+					  "Assign it in \"down\", give it a default, or drop its NOT NULL.");
+}
+
+static void
+check_removed(Relation rel, Scope *scope, Definition *definition, List *downs)
+{
+	ListCell   *lc;
+
+	foreach(lc, definition->remove)
+	{
+		char	   *name = lfirst(lc);
+		ScopeColumn *column = migrate_scope_find(scope, name);
+
+		if (column == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" does not exist",
+							name, RelationGetRelationName(rel)),
+					 errdetail("\"remove\" names columns that the table has already.")));
+		if (column->added)
+			refuse_remove(rel, name, ERRCODE_INVALID_OBJECT_DEFINITION,
+						  "The same migration adds it.", NULL);
+		check_removed_column(rel, name, downs);
+	}
+}
+
+/* ---- the whole ---- */
+
+/* What a later version of the definition language takes, and this one does not. */
+static void
+check_options(Definition *definition)
+{
+	if (definition->needed != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("\"needed\" is not supported by this version of migrate")));
+	if (strcmp(definition->on_error, "fail") != 0)
+		ereport(ERROR,
+				(strcmp(definition->on_error, "defer") == 0 ?
+				 errcode(ERRCODE_FEATURE_NOT_SUPPORTED) : errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("on_error \"%s\" is not supported by this version of migrate",
+						definition->on_error),
+				 errhint("Use \"fail\".")));
+	if (definition->name[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("a migration needs a name")));
+	if (definition->add == NULL && definition->up == NULL && definition->down == NULL &&
+		definition->remove == NIL && list_length(definition->depends_on) < 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("migration \"%s\" does nothing", definition->name),
+				 errdetail("It neither adds nor removes a column, and merges no branches."),
+				 errhint("Give \"add\" and \"up\", or \"remove\", or two or more in depends_on.")));
+}
+
+ParsedDefinition *
+migrate_definition_parse(Definition *definition, Migration *known)
+{
+	Relation	rel = table_open(definition->relid, NoLock);
+	ParsedDefinition *parsed = palloc0(sizeof(ParsedDefinition));
+	Scope	   *scope = &parsed->scope;
+
+	check_options(definition);
+	if (definition->add != NULL)
+		parsed->added = migrate_expression_parse_columns(definition->add);
+
+	/* Of a known migration the columns may be there, as its own doing. */
+	scope->relation_name = RelationGetRelationName(rel);
+	scope->columns = table_columns(rel, known && known->version > 0
+								   ? column_names(parsed->added) : NIL);
+	add_expected_columns(scope, definition->relid, definition->depends_on);
+	check_added(rel, scope, parsed->added);
+	scope->columns = list_concat(scope->columns, parsed->added);
+
+	if (definition->up != NULL)
+		parsed->ups = migrate_expression_parse_assignments(scope, "up", definition->up);
+	if (definition->down != NULL)
+		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
+	check_removed(rel, scope, definition, parsed->downs);
+	table_close(rel, NoLock);
+	return parsed;
+}

@@ -1,0 +1,25 @@
+/*
+ * lifecycle/definition_check.h
+ *		What a definition must be like.
+ */
+#ifndef MIGRATE_LIFECYCLE_DEFINITION_CHECK_H
+#define MIGRATE_LIFECYCLE_DEFINITION_CHECK_H
+
+#include "convert/expression.h"
+#include "lifecycle/define.h"
+
+typedef struct ParsedDefinition
+{
+	Scope		scope;
+	List	   *added;			/* of ScopeColumn * */
+	List	   *ups;			/* of ParsedAssignment * */
+	List	   *downs;
+} ParsedDefinition;
+
+/* Can this relation be managed, by this user? Raises an error if not. */
+extern void migrate_definition_check_relation(Oid relid);
+
+/* Parse and check the rest. "known" is the same migration if it is recorded already. */
+extern ParsedDefinition *migrate_definition_parse(Definition *definition, Migration *known);
+
+#endif							/* MIGRATE_LIFECYCLE_DEFINITION_CHECK_H */

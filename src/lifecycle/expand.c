@@ -1,0 +1,462 @@
+/*
+ * lifecycle/expand.c
+ *		From one form to two.
+ *
+ * Everything happens in one transaction under AccessExclusiveLock on the table
+ * (and its partitions), got without a queue behind it (lifecycle/lock.c). It
+ * changes the catalog only, whatever the table's size:
+ *
+ * - the row version, when the table is first managed: NOT NULL with a constant
+ *   default, which the server keeps in the catalog for rows that are there;
+ * - the new columns, nullable and without default;
+ * - the write trigger, first among BEFORE triggers, ENABLE ALWAYS so that
+ *   logical replication and session_replication_role = replica do not pass it by;
+ * - CHECK (row_version >= v) NOT VALID: enforced on every write from now on, so
+ *   a write that got past the trigger fails instead of leaving a stale row, and
+ *   once validated it is the proof that none is left.
+ *
+ * The lock is what makes the switch safe for others: no statement is running on
+ * the table when the transaction commits, and the next one takes its lock, and
+ * with it the invalidation messages, before it is planned or its cached plan is
+ * used. Transactions that were open before CREATE TRIGGER committed have ended
+ * or have not touched the table, so every row version written from then on has
+ * passed the trigger. A crash or an error before commit leaves nothing.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+#include "catalog/migration.h"
+#include "catalog/store.h"
+#include "convert/conversion.h"
+#include "convert/expression.h"
+#include "lifecycle/definition_check.h"
+#include "lifecycle/expand.h"
+#include "lifecycle/lock.h"
+#include "migrate.h"
+
+char *
+migrate_lifecycle_proof_name(const char *version_column, int version)
+{
+	char		suffix[16];
+
+	snprintf(suffix, sizeof(suffix), "%d", version);
+	return makeObjectName(version_column, suffix, NULL);
+}
+
+static char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+/* ---- may it be expanded? ---- */
+
+static void
+check_preloaded(void)
+{
+	if (!migrate_is_preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migrate is not preloaded"),
+				 errdetail("Without the library in every backend, reads would not be upgraded."),
+				 errhint("Add \"%s\" to shared_preload_libraries and restart the server.",
+						 MIGRATE_LIBRARY)));
+}
+
+static void
+check_dependencies(Migration *migration)
+{
+	StringInfoData missing;
+	ListCell   *lc;
+
+	initStringInfo(&missing);
+	foreach(lc, migration->depends_on)
+	{
+		Migration  *before = migrate_migration_load(lfirst(lc), false, false);
+
+		if (!migrate_migration_is_live(before) && before->state != MIGRATION_CONTRACTED)
+			appendStringInfo(&missing, "%s\"%s\" (%s)", missing.len ? ", " : "",
+							 before->name, migrate_migration_state_name(before->state));
+	}
+	if (missing.len > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migration \"%s\" depends on migrations that are not expanded",
+						migration->name),
+				 errdetail("Not expanded: %s.", missing.data),
+				 errhint("Expand them first.")));
+}
+
+/* Was what the expressions use dropped since they were defined? */
+static void
+check_expressions(Migration *migration)
+{
+	char	   *tree;
+
+	for (int n = 0;; n++)
+	{
+		tree = migrate_store_fetch("SELECT tree FROM migrate.assignment_tree WHERE migration = $1"
+								   " ORDER BY direction, target OFFSET $2 LIMIT 1",
+								   STORE_ARGS(store_text(migration->name), store_bigint(n)));
+		if (tree == NULL)
+			return;
+		if (!migrate_expression_is_whole(stringToNode(tree)))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("migration \"%s\" uses a function or a type that was dropped",
+							migration->name),
+					 errhint("Define it again: migrate.forget(%s), then migrate.define().",
+							 quote_literal_cstr(migration->name))));
+	}
+}
+
+static void
+check_room(Migration *migration)
+{
+	if (list_length(migrate_migration_load_live(migration->relid)) >= MIGRATE_MAX_LIVE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("table \"%s\" already has %d live migrations",
+						get_rel_name(migration->relid), MIGRATE_MAX_LIVE),
+				 errhint("Contract some of them first.")));
+}
+
+/* False where there is nothing to do. */
+static bool
+check_state(Migration *migration)
+{
+	if (migration->state == MIGRATION_DEFINED || migration->state == MIGRATION_ROLLED_BACK)
+		return true;
+	ereport(NOTICE,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("migration \"%s\" is already %s, skipping", migration->name,
+					migrate_migration_state_name(migration->state))));
+	return false;
+}
+
+/* ---- the table's care ---- */
+
+typedef struct Managed
+{
+	char	   *version_column;
+	int32		version;
+} Managed;
+
+static Managed *
+load_managed(Oid relid)
+{
+	char	   *column = migrate_store_fetch("SELECT version_column FROM migrate.managed"
+											 " WHERE relation = $1",
+											 STORE_ARGS(store_relation(relid)));
+	Managed    *managed;
+
+	if (column == NULL)
+		return NULL;
+	managed = palloc(sizeof(Managed));
+	managed->version_column = column;
+	managed->version = pg_strtoint32(migrate_store_fetch("SELECT version FROM migrate.managed"
+														 " WHERE relation = $1",
+														 STORE_ARGS(store_relation(relid))));
+	return managed;
+}
+
+/* Add the row version. The caller has the lock. */
+static Managed *
+begin_to_manage(Oid relid, const char *version_column)
+{
+	if (get_attnum(relid, version_column) != InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("table \"%s\" has a column \"%s\" of its own",
+						get_rel_name(relid), version_column),
+				 errdetail("The row version would have that name."),
+				 errhint("Call migrate.manage(%s, version_column => ...) with another name first.",
+						 quote_literal_cstr(qualified_name(relid)))));
+	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %d",
+									  qualified_name(relid), quote_identifier(version_column),
+									  MIGRATE_FIRST_VERSION));
+	migrate_store_execute("INSERT INTO migrate.managed (relation, version_column, version, floor)"
+						  " VALUES ($1, $2, $3, $3)",
+						  STORE_ARGS(store_relation(relid), store_name(version_column),
+									 store_int(MIGRATE_FIRST_VERSION)));
+	return load_managed(relid);
+}
+
+void
+migrate_lifecycle_manage(Oid relid, const char *version_column)
+{
+	Managed    *managed;
+
+	LockRelationOid(relid, AccessShareLock);
+	migrate_definition_check_relation(relid);
+	managed = load_managed(relid);
+	if (managed != NULL && strcmp(managed->version_column, version_column) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is already managed", get_rel_name(relid)),
+				 errdetail("Its version column is \"%s\".", managed->version_column)));
+	if (managed != NULL)
+	{
+		ereport(NOTICE,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is already managed, skipping", get_rel_name(relid))));
+		return;
+	}
+	migrate_lock_table(relid, "add the row version");
+	begin_to_manage(relid, version_column);
+	migrate_conversion_invalidate(relid);
+}
+
+/* ---- new columns ---- */
+
+/* A domain with constraints, which ADD COLUMN would check against every row. */
+static bool
+is_constrained_domain(Oid type)
+{
+	return get_typtype(type) == TYPTYPE_DOMAIN && DomainHasConstraints(type);
+}
+
+static char *
+base_type_text(Oid type, int32 typmod, Oid collation)
+{
+	Oid			base = getBaseTypeAndTypmod(type, &typmod);
+
+	return migrate_expression_type_text(base, typmod, collation);
+}
+
+static char *
+add_columns_sql(Migration *migration)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	foreach(lc, migration->added)
+	{
+		AddedColumn *column = lfirst(lc);
+		Oid			type;
+		Oid			collation;
+		int32		typmod;
+
+		migrate_expression_parse_type(column->type, &type, &typmod, &collation);
+		appendStringInfo(&sql, ", ADD COLUMN %s %s", quote_identifier(column->name),
+						 is_constrained_domain(type)
+						 ? base_type_text(type, typmod, collation) : column->type);
+	}
+	return sql.data;
+}
+
+/*
+ * Make a column of a domain out of one of its base type. ADD COLUMN of a
+ * domain with constraints rewrites the table, to check the constraints on NULL
+ * in every row; but every row reads as its conversion, which is checked where
+ * it is computed. A domain is stored as its base type, and the column has no
+ * stored value yet, so the type's name is all that differs.
+ */
+static void
+retype_column(Oid relid, const char *name, Oid type, int32 typmod)
+{
+	Relation	attributes = table_open(AttributeRelationId, RowExclusiveLock);
+	HeapTuple	tuple = SearchSysCacheCopyAttName(relid, name);
+	Form_pg_attribute attr;
+	ObjectAddress column;
+	ObjectAddress domain;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for column \"%s\" of relation %u", name, relid);
+	attr = (Form_pg_attribute) GETSTRUCT(tuple);
+	attr->atttypid = type;
+	attr->atttypmod = typmod;
+	CatalogTupleUpdate(attributes, &tuple->t_self, tuple);
+
+	ObjectAddressSubSet(column, RelationRelationId, relid, attr->attnum);
+	ObjectAddressSet(domain, TypeRelationId, type);
+	recordDependencyOn(&column, &domain, DEPENDENCY_NORMAL);
+	table_close(attributes, RowExclusiveLock);
+}
+
+static void
+retype_domains(Migration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+	{
+		AddedColumn *column = lfirst(lc);
+		Oid			type;
+		Oid			collation;
+		int32		typmod;
+		ListCell   *child;
+
+		migrate_expression_parse_type(column->type, &type, &typmod, &collation);
+		if (!is_constrained_domain(type))
+			continue;
+		foreach(child, find_all_inheritors(migration->relid, NoLock, NULL))
+			retype_column(lfirst_oid(child), column->name, type, typmod);
+		CommandCounterIncrement();
+	}
+}
+
+/* ---- what the expressions need ---- */
+
+static Oid
+write_trigger_oid(Oid relid)
+{
+	return get_trigger_oid(relid, MIGRATE_TRIGGER_NAME, true);
+}
+
+static Node *
+strip_columns(Node *node, void *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+
+		return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
+	}
+	return expression_tree_mutator(node, strip_columns, context);
+}
+
+static void
+record_assignments(const ObjectAddress *trigger, List *assignments)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+	{
+		Assignment *assignment = lfirst(lc);
+
+		/* Columns are the guard's to keep: a dependency would be in contract's way. */
+		recordDependencyOnExpr(trigger, strip_columns((Node *) assignment->expr, NULL),
+							   NIL, DEPENDENCY_NORMAL);
+	}
+}
+
+static void
+forget_dependencies(Oid trigger)
+{
+	static const Oid classes[] = {ProcedureRelationId, OperatorRelationId,
+	TypeRelationId, CollationRelationId};
+
+	for (int i = 0; i < lengthof(classes); i++)
+		deleteDependencyRecordsForClass(TriggerRelationId, trigger, classes[i],
+										DEPENDENCY_NORMAL);
+}
+
+void
+migrate_lifecycle_record_dependencies(Oid relid)
+{
+	Conversion *conversion = migrate_conversion_get(relid);
+	ObjectAddress trigger;
+	ObjectAddress function;
+
+	if (conversion == NULL)
+		return;
+	ObjectAddressSet(trigger, TriggerRelationId, write_trigger_oid(relid));
+	ObjectAddressSet(function, ProcedureRelationId,
+					 migrate_store_function("write_trigger", 0, NULL));
+	forget_dependencies(trigger.objectId);
+	recordDependencyOn(&trigger, &function, DEPENDENCY_NORMAL);
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		record_assignments(&trigger, conversion->live[i].ups);
+		record_assignments(&trigger, conversion->live[i].downs);
+	}
+	CommandCounterIncrement();
+}
+
+/* ---- expand ---- */
+
+static void
+alter_table(Migration *migration, const Managed *managed, int32 version)
+{
+	char	   *table = qualified_name(migration->relid);
+	const char *column = quote_identifier(managed->version_column);
+
+	migrate_store_ddl(migration->relid,
+					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d,"
+							   " ADD CONSTRAINT %s CHECK (%s >= %d) NOT VALID%s",
+							   table, column, MIGRATE_VERSION_UNSAID,
+							   quote_identifier(migrate_lifecycle_proof_name(managed->version_column,
+																			 version)),
+							   column, version, add_columns_sql(migration)));
+	retype_domains(migration);
+	if (OidIsValid(write_trigger_oid(migration->relid)))
+		return;
+	migrate_store_ddl(migration->relid,
+					  psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s"
+							   " FOR EACH ROW EXECUTE FUNCTION %s.write_trigger()",
+							   quote_identifier(MIGRATE_TRIGGER_NAME), table, MIGRATE_SCHEMA));
+	migrate_store_ddl(migration->relid,
+					  psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
+							   table, quote_identifier(MIGRATE_TRIGGER_NAME)));
+}
+
+static void
+record_expanded(Migration *migration, int32 version)
+{
+	migrate_store_execute("UPDATE migrate.managed SET version = $2 WHERE relation = $1",
+						  STORE_ARGS(store_relation(migration->relid), store_int(version)));
+	migrate_store_execute("UPDATE migrate.migration SET version = $2, completed_at = NULL,"
+						  " completed_xid = NULL WHERE name = $1",
+						  STORE_ARGS(store_text(migration->name), store_int(version)));
+	migrate_migration_move(migration, MIGRATION_EXPANDED, "expanded",
+						   psprintf("row version %d", version));
+	migrate_conversion_invalidate(migration->relid);
+	CommandCounterIncrement();
+}
+
+void
+migrate_lifecycle_expand(const char *name)
+{
+	Migration  *migration = migrate_migration_load(name, true, false);
+	Managed    *managed;
+	int32		version;
+
+	migrate_migration_check_owner(migration->relid);
+	check_preloaded();
+	if (!check_state(migration))
+		return;
+	check_dependencies(migration);
+	check_expressions(migration);
+	check_room(migration);
+
+	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
+	migrate_definition_check_relation(migration->relid);
+	managed = load_managed(migration->relid);
+	if (managed == NULL)
+		managed = begin_to_manage(migration->relid, "row_version");
+	version = managed->version + 1;
+	alter_table(migration, managed, version);
+	record_expanded(migration, version);
+	migrate_lifecycle_record_dependencies(migration->relid);
+	migrate_expression_refresh_text(migration->relid);
+}
