@@ -63,7 +63,6 @@ compat_is_relation_owner(Oid relid, Oid roleid)
 #endif
 }
 
-
 /* The rights that a range table entry asks for. */
 static inline AclMode
 compat_required_permissions(List *permission_infos, RangeTblEntry *rte)

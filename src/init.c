@@ -14,6 +14,7 @@
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "migrate.h"
+#include "write/copy_frame.h"
 
 PG_MODULE_MAGIC;
 
@@ -30,4 +31,5 @@ _PG_init(void)
 
 	migrate_conversion_init();
 	migrate_converter_init();
+	migrate_copy_frame_init();
 }
