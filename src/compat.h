@@ -70,4 +70,32 @@ compat_is_relation_owner(Oid relid, Oid roleid)
 #endif
 }
 
+/* The rights that a range table entry asks for. */
+static inline AclMode
+compat_required_permissions(List *permission_infos, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return ACL_NO_RIGHTS;
+	return getRTEPermissionInfo(permission_infos, rte)->requiredPerms;
+#else
+	return rte->requiredPerms;
+#endif
+}
+
+/* What ExecutorCheckPerms_hook takes, and how to hand it on. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_CHECK_PERMS_PARAMETERS \
+	List *range_table, List *permission_infos, bool ereport_on_violation
+#define COMPAT_CHECK_PERMS_ARGUMENTS \
+	range_table, permission_infos, ereport_on_violation
+#define COMPAT_CHECK_PERMS_INFOS	permission_infos
+#else
+#define COMPAT_CHECK_PERMS_PARAMETERS \
+	List *range_table, bool ereport_on_violation
+#define COMPAT_CHECK_PERMS_ARGUMENTS \
+	range_table, ereport_on_violation
+#define COMPAT_CHECK_PERMS_INFOS	NIL
+#endif
+
 #endif							/* MIGRATE_COMPAT_H */

@@ -15,6 +15,7 @@
 #include "convert/converter.h"
 #include "guc.h"
 #include "migrate.h"
+#include "write/copy_frame.h"
 
 PG_MODULE_MAGIC;
 
@@ -32,4 +33,5 @@ _PG_init(void)
 	migrate_guc_init();
 	migrate_conversion_init();
 	migrate_converter_init();
+	migrate_copy_frame_init();
 }

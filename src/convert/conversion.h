@@ -52,6 +52,7 @@ typedef struct Conversion
 	TupleDesc	tupdesc;		/* a copy of the relation's */
 	Oid			reltype;		/* the relation's row type */
 	bool		all_inlinable;	/* every expression of every live migration is */
+	Bitmapset  *touched;		/* what any live migration adds, removes, reads or assigns */
 
 	/* below: private to the module */
 	bool		valid;

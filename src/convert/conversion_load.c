@@ -333,6 +333,32 @@ all_inlinable(const Conversion *conversion)
 	return true;
 }
 
+static Bitmapset *
+touched_by(const LiveMigration *migration)
+{
+	Bitmapset  *touched = bms_union(migration->added, migration->removed);
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(migration->ups, migration->downs))
+	{
+		Assignment *assignment = lfirst(lc);
+
+		touched = bms_add_members(touched, assignment->inputs);
+		touched = bms_add_member(touched, assignment->target);
+	}
+	return touched;
+}
+
+static Bitmapset *
+all_touched(const Conversion *conversion)
+{
+	Bitmapset  *touched = NULL;
+
+	for (int i = 0; i < conversion->nlive; i++)
+		touched = bms_join(touched, touched_by(&conversion->live[i]));
+	return touched;
+}
+
 /* Fill in what migrate.managed says of a relation; false where it does not know it. */
 static bool
 load_managed(Oid relid, Conversion *conversion, char **version_column)
@@ -379,6 +405,7 @@ load_shape(Relation rel, Conversion *conversion)
 	conversion->reltype = rel->rd_rel->reltype;
 	conversion->reading = palloc0(Max(conversion->nlive, 1) * sizeof(Expr **));
 	conversion->all_inlinable = all_inlinable(conversion);
+	conversion->touched = all_touched(conversion);
 }
 
 static Oid

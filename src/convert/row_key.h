@@ -8,7 +8,10 @@
 #include "executor/tuptable.h"
 #include "utils/rel.h"
 
-/* The primary key's columns as a JSON object, else {"ctid": "(block,offset)"}; as text. */
+/*
+ * The primary key's columns as a JSON object, else {"ctid": "(block,offset)"};
+ * as text. NULL for a row that has no primary key and is not stored yet.
+ */
 extern char *migrate_row_key_json(Relation rel, TupleTableSlot *row);
 
 #endif							/* MIGRATE_CONVERT_ROW_KEY_H */

@@ -1,0 +1,368 @@
+/*
+ * write/trigger.c
+ *		Keeping both forms of a row in step, whoever writes it.
+ *
+ * migrate.write_trigger() stands on each table with a live migration as a
+ * BEFORE INSERT OR UPDATE row trigger, fired first and always. It finds which
+ * columns the statement set (written.c), has the Converter compute the other
+ * form from them, and stamps the row with the newest version.
+ *
+ * Concurrency. The row that an UPDATE starts from was locked and fetched by
+ * the executor just before the trigger runs; under READ COMMITTED, if somebody
+ * else's change got in between, the new row was computed again from that. So
+ * the stored row, what it reads as, and the new row that we compare are of one
+ * moment, and no other change can follow until ours ends.
+ * What is live cannot change meanwhile: that takes a lock on the table which
+ * conflicts with the statement's.
+ *
+ * Re-entry. An expression may run SQL that writes the same table and so comes
+ * back here: each call has a Converter of its own, and keeps its state on the
+ * stack. A relcache invalidation that arrives meanwhile makes the next call
+ * compile anew; this one's Conversion lives to the end of the transaction. An
+ * error leaves the Converter to the transaction's end as well.
+ *
+ * A row that says its version is taken to be stored in it: a dump being
+ * restored, a row replicated from a database that knows the same migrations,
+ * a row that an UPDATE moves to another partition (stamped when it left the
+ * first). It is upgraded from there.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "replication/logicalworker.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+
+#include "convert/conversion.h"
+#include "convert/converter.h"
+#include "convert/row_key.h"
+#include "migrate.h"
+#include "write/written.h"
+
+PGDLLEXPORT Datum migrate_write_trigger(PG_FUNCTION_ARGS);
+PG_FUNCTION_INFO_V1(migrate_write_trigger);
+
+/* A write that is being carried out. */
+typedef struct Write
+{
+	Conversion *conversion;
+	Relation	rel;
+	TupleTableSlot *row;		/* as it is to be stored */
+	HeapTuple	tuple;			/* the same */
+	Converter  *converter;
+	TupleTableSlot *named;		/* the row to name where an expression fails */
+	Oid			writer;
+	ErrorContextCallback callback;
+} Write;
+
+/* ---- where an expression fails ---- */
+
+/*
+ * May the writer see the key? As for the server's own messages about a row:
+ * not where policies hide rows, nor without the right to read them.
+ */
+static bool
+may_see_key(const Write *write)
+{
+	Oid			relid = RelationGetRelid(write->rel);
+
+	return check_enable_rls(relid, write->writer, true) != RLS_ENABLED &&
+		pg_class_aclcheck(relid, write->writer, ACL_SELECT) == ACLCHECK_OK;
+}
+
+/*
+ * Name the row. Finding its key reads the catalogs, which must not be tried
+ * where an error was raised with a lock on a buffer in hand, or while a
+ * transaction aborts. An error of its own must not come back here.
+ */
+static void
+name_row(void *arg)
+{
+	Write	   *write = arg;
+	const char *relation = RelationGetRelationName(write->rel);
+	char	   *key = NULL;
+
+	if (InterruptHoldoffCount == 0 && CritSectionCount == 0 && IsTransactionState())
+	{
+		ErrorContextCallback *saved = error_context_stack;
+
+		error_context_stack = write->callback.previous;
+		if (may_see_key(write))
+			key = migrate_row_key_json(write->rel, write->named);
+		error_context_stack = saved;
+	}
+	if (key != NULL)
+		errcontext("conversion of row %s of relation \"%s\"", key, relation);
+	else
+		errcontext("conversion of a row of relation \"%s\"", relation);
+}
+
+static void
+begin_conversion(Write *write, TupleTableSlot *named)
+{
+	write->named = named;
+	write->writer = GetUserId();
+	write->callback.callback = name_row;
+	write->callback.arg = write;
+	write->callback.previous = error_context_stack;
+	error_context_stack = &write->callback;
+	write->converter = migrate_converter_acquire(write->conversion);
+}
+
+static void
+end_conversion(Write *write)
+{
+	migrate_converter_release(write->converter);
+	error_context_stack = write->callback.previous;
+}
+
+/* The converted row, stamped, as the tuple to store. */
+static HeapTuple
+take_converted(Write *write)
+{
+	TupleTableSlot *slot = write->converter->slot;
+	AttrNumber	version_attno = write->conversion->version_attno;
+	HeapTuple	tuple;
+
+	slot->tts_values[version_attno - 1] = Int32GetDatum(write->conversion->version);
+	slot->tts_isnull[version_attno - 1] = false;
+	tuple = heap_form_tuple(RelationGetDescr(write->rel), slot->tts_values, slot->tts_isnull);
+	tuple->t_data->t_ctid = write->tuple->t_data->t_ctid;
+	tuple->t_self = write->tuple->t_self;
+	tuple->t_tableOid = write->tuple->t_tableOid;
+	return tuple;
+}
+
+/* ---- rows that say their version ---- */
+
+/*
+ * Not a constraint's violation: nothing is wrong with the row, but the table
+ * is not, or no longer, in the state to take it.
+ */
+static void
+check_version(const Write *write, int32 version)
+{
+	const Conversion *conversion = write->conversion;
+	Form_pg_attribute attr = TupleDescAttr(conversion->tupdesc,
+										   conversion->version_attno - 1);
+
+	if (version >= conversion->floor && version <= conversion->version)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("row version %d is not supported by relation \"%s\"",
+					version, RelationGetRelationName(write->rel)),
+			 errdetail("Versions %d to %d are supported.",
+					   conversion->floor, conversion->version),
+			 version > conversion->version ?
+			 errhint("Expand the migrations that the row comes from first, or leave out column \"%s\".",
+					 NameStr(attr->attname)) :
+			 errhint("Write the row in its present form, without column \"%s\".",
+					 NameStr(attr->attname))));
+}
+
+static HeapTuple
+store_in_version(Write *write, int32 version)
+{
+	HeapTuple	tuple;
+
+	check_version(write, version);
+	if (version == write->conversion->version)
+		return write->tuple;
+
+	begin_conversion(write, write->row);
+	migrate_converter_load(write->converter, write->row);
+	migrate_converter_upgrade(write->converter, version);
+	tuple = take_converted(write);
+	end_conversion(write);
+	return tuple;
+}
+
+/* ---- INSERT ---- */
+
+static HeapTuple
+store_inserted(Write *write)
+{
+	bool		isnull;
+	int32		version = DatumGetInt32(slot_getattr(write->row,
+													 write->conversion->version_attno,
+													 &isnull));
+	WrittenInsert written;
+	HeapTuple	tuple;
+
+	if (isnull)
+		return write->tuple;	/* the server refuses it: the column is NOT NULL */
+
+	written = migrate_written_by_insert(write->conversion, write->rel, write->row, version);
+	if (written.says_version)
+		return store_in_version(write, written.version);
+
+	begin_conversion(write, write->row);
+	migrate_converter_load(write->converter, write->row);
+	migrate_converter_reconcile(write->converter, written.set, true);
+	tuple = take_converted(write);
+	end_conversion(write);
+	return tuple;
+}
+
+/* ---- UPDATE ---- */
+
+/*
+ * Does an UPDATE say in which version it stores the row? A publisher that has
+ * the column sends it with each row; in a statement, one that has not changed
+ * was written back with the rest.
+ */
+static bool
+says_version(const Write *write, const Bitmapset *updated_columns, int32 stored, int32 given)
+{
+	int			bit = write->conversion->version_attno - FirstLowInvalidHeapAttributeNumber;
+
+	if (given == MIGRATE_VERSION_UNSAID)
+		return false;
+	return given != stored || (IsLogicalWorker() && bms_is_member(bit, updated_columns));
+}
+
+/*
+ * Put the new values upon the row in the converter, which holds what was
+ * stored, upgraded. A column that a migration has to do with and that was not
+ * set keeps what it has there: the new row has it as it was stored. All others
+ * are the same in both or new.
+ */
+static void
+overlay(Write *write, const Bitmapset *set)
+{
+	TupleTableSlot *slot = write->converter->slot;
+	TupleTableSlot *row = write->row;
+
+	slot_getallattrs(row);
+	for (int i = 0; i < row->tts_tupleDescriptor->natts; i++)
+	{
+		if (bms_is_member(i + 1, write->conversion->touched) && !bms_is_member(i + 1, set))
+			continue;
+		slot->tts_values[i] = row->tts_values[i];
+		slot->tts_isnull[i] = row->tts_isnull[i];
+	}
+}
+
+static HeapTuple
+store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
+					const Bitmapset *updated_columns)
+{
+	Bitmapset  *set;
+	HeapTuple	tuple;
+
+	begin_conversion(write, stored);
+	migrate_converter_load(write->converter, stored);
+	migrate_converter_upgrade(write->converter, stored_version);
+	set = migrate_written_by_update(write->conversion, updated_columns, stored,
+									write->converter->slot, write->row);
+	overlay(write, set);
+	migrate_converter_reconcile(write->converter, set, false);
+	tuple = take_converted(write);
+	end_conversion(write);
+	return tuple;
+}
+
+/* A converted row reads as it is stored, and most writes to it are none of our business. */
+static HeapTuple
+store_updated_converted(Write *write, TupleTableSlot *stored, int32 given_version,
+						const Bitmapset *updated_columns)
+{
+	Bitmapset  *set = migrate_written_by_update(write->conversion, updated_columns,
+												stored, stored, write->row);
+	HeapTuple	tuple;
+
+	if (set == NULL && given_version == write->conversion->version)
+		return write->tuple;
+
+	begin_conversion(write, stored);
+	migrate_converter_load(write->converter, write->row);
+	migrate_converter_reconcile(write->converter, set, false);
+	tuple = take_converted(write);
+	end_conversion(write);
+	return tuple;
+}
+
+static HeapTuple
+store_updated(Write *write, TupleTableSlot *stored, const Bitmapset *updated_columns)
+{
+	AttrNumber	version_attno = write->conversion->version_attno;
+	bool		isnull;
+	int32		stored_version = DatumGetInt32(slot_getattr(stored, version_attno, &isnull));
+	int32		given_version = DatumGetInt32(slot_getattr(write->row, version_attno, &isnull));
+
+	if (isnull)
+		return write->tuple;	/* the server refuses it: the column is NOT NULL */
+	if (says_version(write, updated_columns, stored_version, given_version))
+		return store_in_version(write, given_version);
+	if (stored_version < write->conversion->version)
+		return store_updated_stale(write, stored, stored_version, updated_columns);
+	return store_updated_converted(write, stored, given_version, updated_columns);
+}
+
+/* ---- the trigger ---- */
+
+static void
+check_protocol(FunctionCallInfo fcinfo)
+{
+	TriggerEvent event;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager",
+						"write_trigger")));
+	event = ((TriggerData *) fcinfo->context)->tg_event;
+	if (!TRIGGER_FIRED_BEFORE(event) || !TRIGGER_FIRED_FOR_ROW(event) ||
+		!(TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_UPDATE(event)))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired before insert or update for each row",
+						"write_trigger")));
+}
+
+static Conversion *
+get_conversion(Relation rel)
+{
+	Conversion *conversion = migrate_conversion_get(RelationGetRelid(rel));
+
+	if (conversion == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("relation \"%s\" has no live migration",
+						RelationGetRelationName(rel)),
+				 errdetail("The trigger \"%s\" keeps the forms of live migrations in step, and is made by migrate.expand() alone.",
+						   MIGRATE_TRIGGER_NAME)));
+	return conversion;
+}
+
+Datum
+migrate_write_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	Write		write = {0};
+	HeapTuple	result;
+
+	check_protocol(fcinfo);
+	write.rel = trigger->tg_relation;
+	write.conversion = get_conversion(write.rel);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		write.row = trigger->tg_newslot;
+		write.tuple = trigger->tg_newtuple;
+		result = store_updated(&write, trigger->tg_trigslot, trigger->tg_updatedcols);
+	}
+	else
+	{
+		write.row = trigger->tg_trigslot;
+		write.tuple = trigger->tg_trigtuple;
+		result = store_inserted(&write);
+	}
+	return PointerGetDatum(result);
+}

@@ -1,0 +1,37 @@
+/*
+ * write/written.h
+ *		Which columns a statement set.
+ *
+ * That tells which form of each live migration the statement speaks. The sets
+ * are of attribute numbers of the relation written to.
+ */
+#ifndef MIGRATE_WRITE_WRITTEN_H
+#define MIGRATE_WRITE_WRITTEN_H
+
+#include "executor/tuptable.h"
+#include "utils/rel.h"
+
+#include "convert/conversion.h"
+
+/* What a row to be inserted says of itself. */
+typedef struct WrittenInsert
+{
+	bool		says_version;	/* it is stored in that form already */
+	int32		version;
+	const Bitmapset *set;		/* else: what was named */
+} WrittenInsert;
+
+extern WrittenInsert migrate_written_by_insert(const Conversion *conversion, Relation rel,
+											   TupleTableSlot *row, int32 version);
+
+/*
+ * Of the columns that any live migration reads or writes, those which an
+ * UPDATE set: "stored" is the row as it was, "logical" what that reads as.
+ */
+extern Bitmapset *migrate_written_by_update(const Conversion *conversion,
+											const Bitmapset *updated_columns,
+											TupleTableSlot *stored,
+											TupleTableSlot *logical,
+											TupleTableSlot *row);
+
+#endif							/* MIGRATE_WRITE_WRITTEN_H */
