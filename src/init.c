@@ -14,6 +14,8 @@
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "migrate.h"
+#include "read/inline_guard.h"
+#include "read/planner_hook.h"
 
 PG_MODULE_MAGIC;
 
@@ -30,4 +32,6 @@ _PG_init(void)
 
 	migrate_conversion_init();
 	migrate_converter_init();
+	migrate_planner_hook_init();
+	migrate_inline_guard_init();
 }

@@ -51,7 +51,7 @@ typedef struct UpCall
 	const Assignment *assignment;
 } UpCall;
 
-PG_FUNCTION_INFO_V1(migrate_up);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_up);
 
 static const char *
 relation_name(Oid relid)
