@@ -12,7 +12,8 @@ SQL_PARTS = src/sql/tables.sql src/sql/define.sql src/sql/expand.sql \
 	src/sql/contract.sql src/sql/views.sql src/sql/privileges.sql
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
-PG_CPPFLAGS = -I$(CURDIR)/src
+# Server 15 leaves this empty, and exports everything; we hide all but what is marked.
+PG_CPPFLAGS = -I$(CURDIR)/src -D'PGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -fvisibility=hidden
 
@@ -30,7 +31,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 $(DATA_built): $(SQL_PARTS)
-	{ echo '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit'; cat $^; } > $@
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit'; cat $^; } > $@
 
 # Every object depends on every header: the tree is small, and a stale object
 # across a changed struct is not worth the seconds saved.

@@ -16,6 +16,8 @@
 #include "guc.h"
 #include "migrate.h"
 #include "write/copy_frame.h"
+#include "read/inline_guard.h"
+#include "read/planner_hook.h"
 
 PG_MODULE_MAGIC;
 
@@ -34,4 +36,6 @@ _PG_init(void)
 	migrate_conversion_init();
 	migrate_converter_init();
 	migrate_copy_frame_init();
+	migrate_planner_hook_init();
+	migrate_inline_guard_init();
 }

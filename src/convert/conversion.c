@@ -147,6 +147,9 @@ make_reading(const Conversion *conversion, int32 version, AttrNumber attno, Expr
 										(Expr *) stored_column(conversion, attno)),
 							   make_arm(conversion, Int4LessOperator, F_INT4LT, version,
 										upgraded));
+	/* Spelled out as the parser would: the executor wants to see a default. */
+	reading->defresult = (Expr *) makeNullConst(attr->atttypid, attr->atttypmod,
+												attr->attcollation);
 	reading->location = -1;
 	return (Expr *) reading;
 }

@@ -301,7 +301,8 @@ load_live(Relation rel, Conversion *conversion)
 	ScanKeyData key;
 	Rows		rows;
 
-	key_equals(&key, 1, F_OIDEQ, ObjectIdGetDatum(conversion->root));
+	/* A scan's keys carry the table's column numbers, not the index's. */
+	key_equals(&key, 2, F_OIDEQ, ObjectIdGetDatum(conversion->root));
 	if (!rows_begin(&rows, "migration", "migration_relation", 1, &key))
 		return;
 	conversion->live = palloc0(MIGRATE_MAX_LIVE * sizeof(LiveMigration));

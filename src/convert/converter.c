@@ -225,6 +225,19 @@ migrate_converter_load(Converter *converter, TupleTableSlot *row)
 	ExecStoreVirtualTuple(slot);
 }
 
+TupleTableSlot *
+migrate_converter_start(Converter *converter)
+{
+	TupleTableSlot *slot = converter->slot;
+	int			natts = converter->conversion->tupdesc->natts;
+
+	ResetExprContext(converter->econtext);
+	ExecClearTuple(slot);
+	memset(slot->tts_values, 0, natts * sizeof(Datum));
+	memset(slot->tts_isnull, true, natts * sizeof(bool));
+	return ExecStoreVirtualTuple(slot);
+}
+
 /* Which assignments of a migration a change of some columns calls for. */
 typedef enum Extent
 {

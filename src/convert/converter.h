@@ -37,6 +37,12 @@ extern void migrate_converter_release(Converter *converter);
 /* Make the slot hold the row of another slot, as stored. Forgets the row before. */
 extern void migrate_converter_load(Converter *converter, TupleTableSlot *row);
 
+/*
+ * Make the slot hold a row of NULLs, for the caller to put values into; they
+ * must live as long as they are needed. Forgets the row before.
+ */
+extern TupleTableSlot *migrate_converter_start(Converter *converter);
+
 /* Carry the row from a version up to the newest: oldest migration first. */
 extern void migrate_converter_upgrade(Converter *converter, int32 from_version);
 

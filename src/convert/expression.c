@@ -63,6 +63,8 @@ is_untrusted(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
+	if (IsA(node, List))
+		return expression_tree_walker(node, is_untrusted, context);
 	if (check_functions_in_node(node, is_untrusted_function, context))
 		return true;
 	if (IsA(node, CoerceToDomain) || IsA(node, SubLink) || IsA(node, SQLValueFunction) ||

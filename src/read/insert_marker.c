@@ -1,0 +1,185 @@
+/*
+ * read/insert_marker.c
+ *		Telling the write trigger which form an INSERT speaks.
+ *
+ * Purpose: a BEFORE INSERT trigger sees a row and not which of its columns the
+ * statement named. The planner's tree knows. So the row version that such an
+ * INSERT would store, its default "unsaid", is replaced by a marker, in which
+ * bit i says that a column of the i-th live migration's new form was named.
+ * The trigger reads it and puts the true version in its place.
+ *
+ * A version that the statement gives itself is left alone: that is a row which
+ * comes from elsewhere, already in some version's form. A version that is
+ * spelled out as the default, in a single row, is "unsaid" all the same.
+ *
+ * States: the marker must never reach the table. It is put only where the
+ * trigger is there and fires always; should a partition's own trigger be gone,
+ * the CHECK on its row version refuses the row. A plan with a marker is bound
+ * to what was live when it was made: a change of that, of the trigger, or of
+ * the columns invalidates the relation and so the plan.
+ *
+ * Locks: the target is locked since the parser opened it.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "nodes/makefuncs.h"
+#include "rewrite/rewriteHandler.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+#include "migrate.h"
+#include "read/insert_marker.h"
+
+static bool
+is_insert_action(const MergeAction *action)
+{
+	return action->commandType == CMD_INSERT;
+}
+
+bool
+migrate_insert_marker_wanted(const Query *query, int rtindex)
+{
+	ListCell   *lc;
+
+	if (query->resultRelation != rtindex)
+		return false;
+	if (query->commandType == CMD_INSERT)
+		return true;
+	if (query->commandType == CMD_MERGE)
+	{
+		foreach(lc, query->mergeActionList)
+		{
+			if (is_insert_action(lfirst_node(MergeAction, lc)))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Is there somebody to take the marker out again? */
+static bool
+trigger_stands(Relation rel)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, MIGRATE_TRIGGER_NAME) == 0)
+			return trigger->tgenabled == TRIGGER_FIRES_ALWAYS &&
+				TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+				TRIGGER_FOR_INSERT(trigger->tgtype);
+	}
+	return false;
+}
+
+static TargetEntry *
+target_of(List *targets, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resno == attno && !tle->resjunk)
+			return tle;
+	}
+	return NULL;
+}
+
+/*
+ * The columns, offset by FirstLowInvalidHeapAttributeNumber, that one INSERT
+ * action of a MERGE names. The statement's own set is the union over its
+ * actions, so what an action does not assign is taken out; the rewriter has
+ * given it the column's default, where there is one.
+ */
+static Bitmapset *
+named_by_action(const MergeAction *action, const Bitmapset *named, Relation rel)
+{
+	Bitmapset  *result = NULL;
+	int			column = -1;
+
+	while ((column = bms_next_member(named, column)) >= 0)
+	{
+		AttrNumber	attno = column + FirstLowInvalidHeapAttributeNumber;
+		TargetEntry *tle = target_of(action->targetList, attno);
+
+		if (tle != NULL && !equal(tle->expr, build_column_default(rel, attno)))
+			result = bms_add_member(result, column);
+	}
+	return result;
+}
+
+/* Bit i: a column that live migration i adds is among those named. */
+static uint32
+forms_named(const Conversion *conversion, const Bitmapset *named)
+{
+	uint32		forms = 0;
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		int			attno = -1;
+
+		while ((attno = bms_next_member(conversion->live[i].added, attno)) >= 0)
+		{
+			if (bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named))
+				forms |= (uint32) 1 << i;
+		}
+	}
+	return forms;
+}
+
+static bool
+is_unsaid(const TargetEntry *tle)
+{
+	const Const *value = (const Const *) tle->expr;
+
+	return IsA(value, Const) && value->consttype == INT4OID && !value->constisnull &&
+		DatumGetInt32(value->constvalue) == MIGRATE_VERSION_UNSAID;
+}
+
+static void
+mark_targets(List *targets, const Conversion *conversion, const Bitmapset *named)
+{
+	TargetEntry *tle = target_of(targets, conversion->version_attno);
+	int32		marker = MIGRATE_FORM_MARK(forms_named(conversion, named));
+
+	if (tle != NULL && is_unsaid(tle))
+		tle->expr = (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
+									   Int32GetDatum(marker), false, true);
+}
+
+void
+migrate_insert_marker_put(Query *query, const Conversion *conversion)
+{
+	RangeTblEntry *rte = list_nth_node(RangeTblEntry, query->rtable,
+									   query->resultRelation - 1);
+	Bitmapset  *named = compat_inserted_columns(compat_query_perminfos(query), rte);
+	Relation	rel = table_open(rte->relid, NoLock);
+	ListCell   *lc;
+
+	if (!trigger_stands(rel))
+	{
+		table_close(rel, NoLock);
+		return;
+	}
+
+	if (query->commandType == CMD_INSERT)
+		mark_targets(query->targetList, conversion, named);
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst_node(MergeAction, lc);
+
+		if (is_insert_action(action))
+			mark_targets(action->targetList, conversion,
+						 named_by_action(action, named, rel));
+	}
+	table_close(rel, NoLock);
+}

@@ -1,0 +1,395 @@
+/*
+ * read/rewrite.c
+ *		Making a query see every row as if it were already converted.
+ *
+ * Purpose: in a query on a table with a live migration, each Var of a column
+ * of the new form is replaced by
+ *
+ *		CASE WHEN row_version >= n THEN stored WHEN row_version < n THEN up END
+ *
+ * which convert/ makes. It has two arms and no ELSE for a reason: on the
+ * nullable side of an outer join row_version is NULL, in such rows alone, and
+ * there the column has to be NULL also where "up" of nothing is something. So
+ * no PlaceHolderVar is needed, and the expression can stand wherever the Var
+ * did. Partitions need no help either: the planner translates the Vars in it
+ * for each of them, as it does for any expression over the parent.
+ *
+ * What is left alone:
+ *	- the targets of UPDATE and INSERT (they are numbers, not Vars);
+ *	- EXCLUDED, which the trigger has already carried over (its range table
+ *	  entry says relkind 'c', so it is not taken for a table), and the inference
+ *	  clause of ON CONFLICT, which names an index's columns and not values;
+ *	- privileges: which columns the user named stays as the parser noted it.
+ *
+ * States: whether a relation has stale rows for this plan is asked once per
+ * relation and planning, so that all references to it agree. A plan is bound to
+ * that answer by the plan cache: a change of state invalidates the relation.
+ *
+ * Locks: the relations of a query are locked before it is planned, so what is
+ * live cannot change while we are at it, save for completion, after which
+ * either plan reads the same.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+
+#include "compat.h"
+#include "convert/conversion.h"
+#include "read/insert_marker.h"
+#include "read/rewrite.h"
+
+/* How the rows of one relation are read in the plan that is being made. */
+typedef struct Reading
+{
+	Conversion *conversion;
+	int			first_stale;
+} Reading;
+
+/* One query level: what its range table indexes stand for. */
+typedef struct QueryLevel
+{
+	struct QueryLevel *outer;
+	int			nrels;
+	Reading   **rels;			/* by index - 1; NULL: nothing to do for it */
+} QueryLevel;
+
+typedef struct RewriteContext
+{
+	QueryLevel *level;
+	List	   *readings;		/* of Reading *: a relation has one, wherever it appears */
+} RewriteContext;
+
+static bool concerns_walker(Node *node, void *context);
+static Node *rewrite_mutator(Node *node, RewriteContext *context);
+
+/* The conversion of what a range table entry stands for, if that is a managed table. */
+static Conversion *
+conversion_of(const RangeTblEntry *rte)
+{
+	if (rte->rtekind != RTE_RELATION)
+		return NULL;
+	if (rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_PARTITIONED_TABLE)
+		return NULL;
+	return migrate_conversion_get(rte->relid);
+}
+
+static bool
+has_stale_rows(const Conversion *conversion)
+{
+	return migrate_conversion_first_stale(conversion) < conversion->nlive;
+}
+
+/*
+ * Does the range table name a relation for which we have something to do? Once
+ * all its rows are converted that is a target of INSERT only.
+ */
+static bool
+range_table_concerns(Query *query)
+{
+	ListCell   *lc;
+	int			rtindex = 0;
+
+	foreach(lc, query->rtable)
+	{
+		Conversion *conversion = conversion_of(lfirst_node(RangeTblEntry, lc));
+
+		rtindex++;
+		if (conversion != NULL &&
+			(migrate_insert_marker_wanted(query, rtindex) || has_stale_rows(conversion)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A query hides others in its range table and its CTEs, and, only where it says
+ * so, in sub-links anywhere; the whole tree is walked in that case alone.
+ */
+static bool
+query_concerns(Query *query)
+{
+	ListCell   *lc;
+
+	if (range_table_concerns(query))
+		return true;
+	if (query->hasSubLinks)
+		return query_tree_walker(query, concerns_walker, NULL, 0);
+
+	foreach(lc, query->rtable)
+	{
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		if (rte->rtekind == RTE_SUBQUERY && concerns_walker((Node *) rte->subquery, NULL))
+			return true;
+	}
+	foreach(lc, query->cteList)
+	{
+		if (concerns_walker(lfirst_node(CommonTableExpr, lc)->ctequery, NULL))
+			return true;
+	}
+	return false;
+}
+
+static bool
+concerns_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		check_stack_depth();
+		return query_concerns((Query *) node);
+	}
+	return expression_tree_walker(node, concerns_walker, context);
+}
+
+bool
+migrate_rewrite_concerns(Query *query)
+{
+	return query->commandType != CMD_UTILITY && migrate_conversion_any() &&
+		query_concerns(query);
+}
+
+static Reading *
+reading_of(Conversion *conversion, RewriteContext *context)
+{
+	Reading    *reading;
+	ListCell   *lc;
+
+	foreach(lc, context->readings)
+	{
+		reading = lfirst(lc);
+		if (reading->conversion->relid == conversion->relid)
+			return reading;
+	}
+
+	reading = palloc(sizeof(Reading));
+	reading->conversion = conversion;
+	reading->first_stale = migrate_conversion_first_stale(conversion);
+	context->readings = lappend(context->readings, reading);
+	return reading;
+}
+
+static void
+enter_level(QueryLevel *level, Query *query, RewriteContext *context)
+{
+	ListCell   *lc;
+	int			i = 0;
+
+	level->outer = context->level;
+	level->nrels = list_length(query->rtable);
+	level->rels = palloc0(Max(level->nrels, 1) * sizeof(Reading *));
+
+	foreach(lc, query->rtable)
+	{
+		Conversion *conversion = conversion_of(lfirst_node(RangeTblEntry, lc));
+
+		if (conversion != NULL)
+			level->rels[i] = reading_of(conversion, context);
+		i++;
+	}
+	context->level = level;
+}
+
+static void
+leave_level(QueryLevel *level, RewriteContext *context)
+{
+	context->level = level->outer;
+	pfree(level->rels);
+}
+
+/* What the relation of a Var reads as; NULL where its stored columns are right. */
+static const Reading *
+reading_of_var(const Var *var, const RewriteContext *context)
+{
+	const QueryLevel *level = context->level;
+	const Reading *reading;
+
+	for (Index up = 0; up < var->varlevelsup; up++)
+		level = level->outer;
+	if (var->varno < 1 || var->varno > level->nrels)
+		elog(ERROR, "column reference to range table entry %d of %d",
+			 (int) var->varno, level->nrels);
+
+	reading = level->rels[var->varno - 1];
+	if (reading == NULL || reading->first_stale >= reading->conversion->nlive)
+		return NULL;
+	return reading;
+}
+
+/* Put an expression over the relation's own columns where a Var of it stands. */
+static Node *
+transplant_mutator(Node *node, const Var *place)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var))
+	{
+		Var		   *var = copyObject((Var *) node);
+
+		Assert(var->varno == 1 && var->varlevelsup == 0);
+		var->varno = place->varno;
+		var->varnosyn = place->varno;
+		var->varattnosyn = var->varattno;
+		compat_copy_var_context(var, place);
+		return (Node *) var;
+	}
+	return expression_tree_mutator(node, transplant_mutator, (void *) place);
+}
+
+static Var *
+column_at(const Var *place, const Conversion *conversion, AttrNumber attno)
+{
+	Form_pg_attribute att = TupleDescAttr(conversion->tupdesc, attno - 1);
+	Var		   *var = makeVar(place->varno, attno, att->atttypid, att->atttypmod,
+							  att->attcollation, 0);
+
+	compat_copy_var_context(var, place);
+	return var;
+}
+
+/* One column as it reads where "place" stands. */
+static Expr *
+read_column(const Var *place, const Reading *reading, AttrNumber attno)
+{
+	const Expr *expr;
+
+	expr = migrate_conversion_reading(reading->conversion, reading->first_stale, attno);
+	if (expr == NULL)
+		return (Expr *) column_at(place, reading->conversion, attno);
+	return (Expr *) transplant_mutator((Node *) expr, place);
+}
+
+/* The columns of a whole row, as a row constructor wants them. */
+static Expr *
+read_columns(const Var *place, const Reading *reading)
+{
+	TupleDesc	tupdesc = reading->conversion->tupdesc;
+	RowExpr    *row = makeNode(RowExpr);
+
+	for (AttrNumber attno = 1; attno <= tupdesc->natts; attno++)
+	{
+		if (TupleDescAttr(tupdesc, attno - 1)->attisdropped)
+			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
+		else
+			row->args = lappend(row->args, read_column(place, reading, attno));
+	}
+	row->row_typeid = place->vartype;
+	row->row_format = COERCE_IMPLICIT_CAST;
+	row->colnames = NIL;
+	row->location = place->location;
+	return (Expr *) row;
+}
+
+/*
+ * A whole row: CASE WHEN row_version IS NOT NULL THEN ROW(...) END. Of a row
+ * that an outer join made up there is no row_version, and a bare ROW() would
+ * turn the NULL that it is into a row of NULLs.
+ */
+static Node *
+read_whole_row(const Var *place, const Reading *reading)
+{
+	CaseExpr   *whole = makeNode(CaseExpr);
+	CaseWhen   *exists = makeNode(CaseWhen);
+	NullTest   *test = makeNode(NullTest);
+
+	test->arg = (Expr *) column_at(place, reading->conversion,
+								   reading->conversion->version_attno);
+	test->nulltesttype = IS_NOT_NULL;
+	test->argisrow = false;
+	test->location = -1;
+
+	exists->expr = (Expr *) test;
+	exists->result = read_columns(place, reading);
+	exists->location = -1;
+
+	whole->casetype = place->vartype;
+	whole->casecollid = InvalidOid;
+	whole->arg = NULL;
+	whole->args = list_make1(exists);
+	whole->defresult = (Expr *) makeNullConst(place->vartype, -1, InvalidOid);
+	whole->location = place->location;
+	return (Node *) whole;
+}
+
+static Node *
+rewrite_var(Var *var, RewriteContext *context)
+{
+	const Reading *reading = reading_of_var(var, context);
+
+	if (reading == NULL || var->varattno < 0)
+		return (Node *) copyObject(var);
+	if (var->varattno == InvalidAttrNumber)
+		return read_whole_row(var, reading);
+	if (migrate_conversion_reading(reading->conversion, reading->first_stale,
+								   var->varattno) == NULL)
+		return (Node *) copyObject(var);
+	return (Node *) read_column(var, reading, var->varattno);
+}
+
+/*
+ * Of ON CONFLICT only what it assigns and asks of the existing row is read from
+ * a row. The rest tells which index to use and what EXCLUDED looks like.
+ */
+static Node *
+rewrite_on_conflict(OnConflictExpr *clause, RewriteContext *context)
+{
+	OnConflictExpr *result = makeNode(OnConflictExpr);
+
+	*result = *clause;
+	result->onConflictSet = (List *)
+		rewrite_mutator((Node *) clause->onConflictSet, context);
+	result->onConflictWhere = rewrite_mutator(clause->onConflictWhere, context);
+	return (Node *) result;
+}
+
+/* INSERTs are marked last: the marker goes into the copy that the walk has made. */
+static void
+mark_inserts(Query *query, const QueryLevel *level)
+{
+	if (query->resultRelation > 0 && level->rels[query->resultRelation - 1] != NULL &&
+		migrate_insert_marker_wanted(query, query->resultRelation))
+		migrate_insert_marker_put(query,
+								  level->rels[query->resultRelation - 1]->conversion);
+}
+
+static Query *
+rewrite_query(Query *query, RewriteContext *context)
+{
+	QueryLevel	level;
+
+	enter_level(&level, query, context);
+	query = query_tree_mutator(query, rewrite_mutator, context, 0);
+	mark_inserts(query, &level);
+	leave_level(&level, context);
+	return query;
+}
+
+static Node *
+rewrite_mutator(Node *node, RewriteContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	switch (nodeTag(node))
+	{
+		case T_Var:
+			return rewrite_var((Var *) node, context);
+		case T_OnConflictExpr:
+			return rewrite_on_conflict((OnConflictExpr *) node, context);
+		case T_Query:
+			return (Node *) rewrite_query((Query *) node, context);
+		default:
+			return expression_tree_mutator(node, rewrite_mutator, (void *) context);
+	}
+}
+
+Query *
+migrate_rewrite_query(Query *query)
+{
+	RewriteContext context = {0};
+
+	return rewrite_query(query, &context);
+}
