@@ -13,7 +13,9 @@
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
+#include "guc.h"
 #include "migrate.h"
+#include "shmem.h"
 
 PG_MODULE_MAGIC;
 
@@ -24,10 +26,12 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	migrate_guc_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	migrate_is_preloaded = true;
 
+	migrate_shmem_init();
 	migrate_conversion_init();
 	migrate_converter_init();
 }
