@@ -98,4 +98,15 @@ compat_required_permissions(List *permission_infos, RangeTblEntry *rte)
 #define COMPAT_CHECK_PERMS_INFOS	NIL
 #endif
 
+/*
+ * How many backends there can be, and which of them runs a virtual transaction,
+ * counted from zero.
+ */
+#define COMPAT_BACKEND_COUNT	MaxBackends
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_VXID_INDEX(vxid)	((int) (vxid).procNumber)
+#else
+#define COMPAT_VXID_INDEX(vxid)	((int) (vxid).backendId - 1)
+#endif
+
 #endif							/* MIGRATE_COMPAT_H */

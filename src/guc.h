@@ -5,8 +5,6 @@
 #ifndef MIGRATE_GUC_H
 #define MIGRATE_GUC_H
 
-#include "postgres.h"
-
 /* Background work: read by the launcher and its workers. */
 extern bool migrate_guc_autostart;
 extern int	migrate_guc_max_workers;

@@ -18,6 +18,7 @@
 #include "write/copy_frame.h"
 #include "read/inline_guard.h"
 #include "read/planner_hook.h"
+#include "shmem.h"
 
 PG_MODULE_MAGIC;
 
@@ -28,11 +29,12 @@ PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	migrate_guc_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	migrate_is_preloaded = true;
 
-	migrate_guc_init();
+	migrate_shmem_init();
 	migrate_conversion_init();
 	migrate_converter_init();
 	migrate_copy_frame_init();

@@ -257,6 +257,59 @@ migrate_store_fetch(const char *sql, int nargs, const StoreArg *args)
 }
 
 /*
+ * Run one query on our tables for the columns of its first row, likewise.
+ * False where there is no row.
+ */
+bool
+migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *args,
+						int ncolumns, char **columns)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StoreIdentity self;
+	bool		found;
+
+	migrate_store_become_owner(&self);
+	SPI_connect();
+	found = spi_execute(sql, nargs, args) > 0;
+	for (int i = 0; found && i < ncolumns; i++)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[0],
+										 SPI_tuptable->tupdesc, i + 1);
+
+		columns[i] = value ? MemoryContextStrdup(caller, value) : NULL;
+	}
+	SPI_finish();
+	migrate_store_become_self(&self);
+	return found;
+}
+
+/* Run one query on our tables for the first column of every row (char *), never NULL. */
+List *
+migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StoreIdentity self;
+	List	   *result = NIL;
+	uint64		rows;
+
+	migrate_store_become_owner(&self);
+	SPI_connect();
+	rows = spi_execute(sql, nargs, args);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		char	   *value = SPI_getvalue(SPI_tuptable->vals[i],
+										 SPI_tuptable->tupdesc, 1);
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+
+		result = lappend(result, pstrdup(value));
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_finish();
+	migrate_store_become_self(&self);
+	return result;
+}
+
+/*
  * Run a utility statement on a user's table, as the table's owner: what it
  * makes is the owner's, and what it may do is what the owner may.
  */

@@ -48,6 +48,9 @@ extern Oid	migrate_store_function(const char *name, int nargs, const Oid *argtyp
 
 extern uint64 migrate_store_execute(const char *sql, int nargs, const StoreArg *args);
 extern char *migrate_store_fetch(const char *sql, int nargs, const StoreArg *args);
+extern bool migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *args,
+									int ncolumns, char **columns);
+extern List *migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args);
 extern void migrate_store_ddl(Oid relid, const char *sql);
 
 #endif							/* MIGRATE_CATALOG_STORE_H */

@@ -184,7 +184,9 @@ evaluate(Converter *converter, const LiveMigration *migration,
 	Datum		value;
 
 	error_context_stack = &callback;
+	converter->evaluating = migration;
 	value = ExecEvalExprSwitchContext(state, converter->econtext, isnull);
+	converter->evaluating = NULL;
 	error_context_stack = callback.previous;
 
 	/* Others will read the value: nobody may change it in place. */

@@ -19,6 +19,7 @@ typedef struct Converter
 {
 	Conversion *conversion;
 	TupleTableSlot *slot;		/* virtual; the row being carried over */
+	const LiveMigration *evaluating;	/* whose expression runs; NULL: none */
 
 	/* below: private to the module */
 	ExprContext *econtext;

@@ -87,17 +87,25 @@ CREATE TABLE migrate.assignment_tree (
 CREATE TABLE migrate.backfill (
 	relation		regclass PRIMARY KEY,		-- the heap
 	root			regclass NOT NULL,			-- the managed table
-	target			integer NOT NULL,			-- the version that this pass converts to
-	filenode		oid NOT NULL,				-- a rewritten heap starts over
-	blocks_total	bigint NOT NULL,
-	next_block		bigint NOT NULL DEFAULT 0,
-	round			integer NOT NULL DEFAULT 1,
-	skipped			bigint NOT NULL DEFAULT 0,	-- rows locked by others in this round
+	target			integer NOT NULL,			-- rows below this version are converted
+	phase			text NOT NULL DEFAULT 'converting'
+		CHECK (phase IN ('converting', 'waiting', 'failed', 'scanned', 'settling')),
+	filenode		oid NOT NULL DEFAULT 0,		-- a rewritten heap starts over
+	round			integer NOT NULL DEFAULT 0,	-- 0: not begun
+	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the heap, when its first round began
+	next_block		bigint NOT NULL DEFAULT 0,	-- of this round
+	end_block		bigint NOT NULL DEFAULT 0,	-- of this round, exclusive
+	left_from		bigint,						-- blocks that hold the rows which
+	left_to			bigint,						--   this round left, exclusive
+	skipped			bigint NOT NULL DEFAULT 0,	-- rows locked by others, in this round
+	failed			bigint NOT NULL DEFAULT 0,	-- rows that failed, in this round
 	rows_converted	bigint NOT NULL DEFAULT 0,
-	phase			text NOT NULL DEFAULT 'converting',
+	rows_rate		double precision,			-- per second, of late
+	blocks_rate		double precision,
 	held_by			text,						-- what it waits for
 	last_error		text,
 	started_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	round_started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX backfill_root ON migrate.backfill (root);
@@ -109,6 +117,7 @@ CREATE TABLE migrate.failure (
 	sqlstate		text NOT NULL,
 	message			text NOT NULL,
 	first_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	last_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	attempts		integer NOT NULL DEFAULT 1,
 	PRIMARY KEY (relation, migration, row_key)
 );

@@ -1,0 +1,161 @@
+/*
+ * shmem.c
+ *		What the server's processes tell each other: that there is work, who is
+ *		at work, and who merely waits for it.
+ *
+ * Nothing here needs to survive: a crash of any process empties all of it,
+ * and the launcher, when it starts again, looks at every database. What is to
+ * be done stands in the tables.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+
+#include "compat.h"
+#include "migrate.h"
+#include "shmem.h"
+
+#define TRANCHE_NAME	MIGRATE_EXTENSION
+
+MigrateShared *migrate_shared = NULL;
+
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+static bool work_requested = false; /* by the transaction that is running */
+
+/* ---- the memory ---- */
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(MigrateShared, waiters),
+					mul_size(COMPAT_BACKEND_COUNT, sizeof(pg_atomic_uint32)));
+}
+
+static void
+request_shared(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
+}
+
+static void
+initialize(void)
+{
+	memset(migrate_shared, 0, offsetof(MigrateShared, waiters));
+	migrate_shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
+	migrate_shared->look_everywhere = true;
+	migrate_shared->nwaiters = COMPAT_BACKEND_COUNT;
+	for (int i = 0; i < migrate_shared->nwaiters; i++)
+		pg_atomic_init_u32(&migrate_shared->waiters[i], InvalidLocalTransactionId);
+}
+
+static void
+attach_shared(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	migrate_shared = ShmemInitStruct(MIGRATE_EXTENSION, shared_size(), &found);
+	if (!found)
+		initialize();
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* ---- asking for work ---- */
+
+static void
+add_request(Oid database)
+{
+	for (int i = 0; i < migrate_shared->nrequests; i++)
+		if (migrate_shared->requests[i] == database)
+			return;
+	if (migrate_shared->nrequests < MIGRATE_MAX_REQUESTS)
+		migrate_shared->requests[migrate_shared->nrequests++] = database;
+	else
+		migrate_shared->look_everywhere = true;
+}
+
+static void
+send_request(void)
+{
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	add_request(MyDatabaseId);
+	if (migrate_shared->launcher != NULL)
+		SetLatch(migrate_shared->launcher);
+	LWLockRelease(migrate_shared->lock);
+}
+
+/*
+ * Only a commit makes work: before it nobody else could see what is to be
+ * done. A prepared transaction commits elsewhere; what it asked for is found
+ * when the launcher next looks at every database.
+ */
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && work_requested)
+		send_request();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		work_requested = false;
+}
+
+void
+migrate_shmem_request_work(void)
+{
+	work_requested = migrate_shared != NULL;
+}
+
+/* ---- waiting ---- */
+
+void
+migrate_shmem_begin_wait(void)
+{
+	VirtualTransactionId self;
+
+	GET_VXID_FROM_PGPROC(self, *MyProc);
+	if (migrate_shared != NULL)
+		pg_atomic_write_u32(&migrate_shared->waiters[COMPAT_VXID_INDEX(self)],
+							self.localTransactionId);
+}
+
+void
+migrate_shmem_end_wait(void)
+{
+	VirtualTransactionId self;
+
+	GET_VXID_FROM_PGPROC(self, *MyProc);
+	if (migrate_shared != NULL)
+		pg_atomic_write_u32(&migrate_shared->waiters[COMPAT_VXID_INDEX(self)],
+							InvalidLocalTransactionId);
+}
+
+bool
+migrate_shmem_is_waiting(VirtualTransactionId vxid)
+{
+	int			index = COMPAT_VXID_INDEX(vxid);
+
+	return migrate_shared != NULL &&
+		index >= 0 && index < migrate_shared->nwaiters &&
+		pg_atomic_read_u32(&migrate_shared->waiters[index]) == vxid.localTransactionId;
+}
+
+void
+migrate_shmem_init(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = attach_shared;
+	RegisterXactCallback(xact_callback, NULL);
+}

@@ -1,0 +1,75 @@
+/*
+ * shmem.h
+ *		What the server's processes tell each other.
+ *
+ * Lock order: the one lock here is taken last, and held for a few loads and
+ * stores; nothing that can fail, wait or take another lock runs under it.
+ */
+#ifndef MIGRATE_SHMEM_H
+#define MIGRATE_SHMEM_H
+
+#include "storage/latch.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+
+/* Databases in which work was asked for and not yet looked at; more: look at all. */
+#define MIGRATE_MAX_REQUESTS	32
+
+/* Workers of databases and of tables, together. */
+#define MIGRATE_MAX_SLOTS		128
+
+typedef enum SlotState
+{
+	SLOT_FREE,
+	SLOT_STARTING,				/* the process was asked for, and has not come up */
+	SLOT_RUNNING
+} SlotState;
+
+/* A background worker of a database, or of one table in it. Guard: lock. */
+typedef struct WorkerSlot
+{
+	SlotState	state;
+	uint32		generation;		/* differs for each use of the slot */
+	Oid			database;
+	Oid			relation;		/* the managed table; InvalidOid: the database's worker */
+	int			starter;		/* pid of who asked for the process */
+	int			pid;			/* once running */
+	Latch	   *latch;			/* once running */
+	bool		settled;		/* a database's worker has found work, and stays */
+	bool		poked;			/* something changed: look again before you leave */
+} WorkerSlot;
+
+typedef struct MigrateShared
+{
+	LWLock	   *lock;			/* set once at the server's start */
+
+	/* Guard of all these: lock. */
+	Latch	   *launcher;		/* NULL while there is none */
+	bool		look_everywhere;
+	int			nrequests;
+	Oid			requests[MIGRATE_MAX_REQUESTS];
+	WorkerSlot	slots[MIGRATE_MAX_SLOTS];
+
+	/*
+	 * Which transactions sit in migrate.wait(): for each backend the local id
+	 * of its transaction, or zero. Each is written by its backend alone and
+	 * read by any; atomic, no lock.
+	 */
+	int			nwaiters;		/* set once at the server's start */
+	pg_atomic_uint32 waiters[FLEXIBLE_ARRAY_MEMBER];
+} MigrateShared;
+
+/* NULL where the library was not preloaded. */
+extern MigrateShared *migrate_shared;
+
+extern void migrate_shmem_init(void);
+
+/* If this transaction commits, have background workers look at this database. */
+extern void migrate_shmem_request_work(void);
+
+/* This transaction sits in migrate.wait(), and does nothing else meanwhile. */
+extern void migrate_shmem_begin_wait(void);
+extern void migrate_shmem_end_wait(void);
+extern bool migrate_shmem_is_waiting(VirtualTransactionId vxid);
+
+#endif							/* MIGRATE_SHMEM_H */
