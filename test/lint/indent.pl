@@ -5,8 +5,8 @@
 #		puts them right.
 #
 # pgindent, which defines that layout, is in no package. clang-format comes near
-# it with the .clang-format of this tree, so it lays out statements, braces and
-# line breaks here; but three things it does otherwise, and they are kept from it:
+# it with the .clang-format of this tree, so it lays out statements and braces
+# here; but three things it does otherwise, and they are kept from it:
 #
 #   macros			are a person's own affair
 #   continuation	lines: how far they are indented, and whether a blank stands
@@ -120,13 +120,19 @@ sub merge
 	die "$clang_format failed on $file\n" if $? != 0;
 
 	# It hugs the brace that ends an initialiser, where no comma comes before it.
-	s/^(\t*)\t([^{}]*[^{}\s,])\};\n/$1\t$2\n$1};\n/ foreach @formatted;
+	s/^(\t*)\t([^{}]*(?:\{[^{}]*\})?[^{}\s,]|\{[^{}]*\})\};\n/$1\t$2\n$1};\n/ foreach @formatted;
 	@formatted = map { /[^\n]*\n/g } @formatted;
 
 	my $at = 0;
-	foreach (differences([ essence(@shown) ], [ essence(@formatted) ]))
+	my @ours = essence(@shown);
+	my @theirs = essence(@formatted);
+	foreach (differences(\@ours, \@theirs))
 	{
 		my ($a1, $a2, $b1, $b2) = @$_;
+
+		# Definitions start in the first column, and are not expressions.
+		next if !(grep { /^\S/ } @shown[ $a1 .. $a2 - 1 ])
+		  && same_but_broken([ @ours[ $a1 .. $a2 - 1 ] ], [ @theirs[ $b1 .. $b2 - 1 ] ]);
 		push @merged, @shown[ $at .. $a1 - 1 ], @formatted[ $b1 .. $b2 - 1 ];
 		$at = $a2;
 	}
@@ -135,11 +141,33 @@ sub merge
 	return map { /[^\n]*\n|[^\n]+\z/g } @merged;
 }
 
+# Is this one expression or list, broken into lines in two ways?
+sub same_but_broken
+{
+	my ($old, $new) = @_;
+	my @text = map { join(' ', @$_) } ($old, $new);
+
+	return 0 if grep { ends_statement($_) } @$old[ 0 .. $#$old - 1 ], @$new[ 0 .. $#$new - 1 ];
+	s/\s*\n\s*/ /g, s/(?<=[(\[{]) | (?=[)\]}]|->)//g foreach @text;
+	return $text[0] eq $text[1];
+}
+
+# Does the text end a statement, or what comes before one?
+sub ends_statement
+{
+	my ($text) = @_;
+
+	$text =~ s/\s*(\/\*.*\*\/)?\s*$//;
+	return 1 if $text =~ /[;{}]$|^$|\*\/$|^\s*#|^\s*(else|do)$|^\s*(case\b.*|\w+):$/;
+	return $text =~ /^\s*(if|else if|for|while|switch|for\w+) ?\(.*\)$/s
+	  && ($text =~ tr/(//) == ($text =~ tr/)//);
+}
+
 # The lines without what is not clang-format's affair.
 sub essence
 {
 	my @lines = @_;
-	my $before = ';';
+	my $statement = '';
 
 	foreach (@lines)
 	{
@@ -149,9 +177,9 @@ sub essence
 		s/ $//;
 		s/\) (?=[({])/)/g;
 		s/ (?=,)//g;
-		s/^[ \t]+// if $before !~ /[;{}:]$|^$|\*\/$|^\s*#|^\s*(else|do)$|^\s*(if|else if|for|while|switch|foreach\w*|for_\w+|for\w+) ?\(.*\)$/;
-		next if $line =~ /^\s*$/;
-		($before = $line) =~ s/\s*(\/\*.*\*\/)?\s*$//;
+		s/^[ \t]+// if $statement ne '';
+		$statement .= $line if $line =~ /\S/;
+		$statement = '' if ends_statement($statement);
 	}
 	return @lines;
 }
