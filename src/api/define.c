@@ -11,10 +11,10 @@
 #include "lifecycle/define.h"
 #include "lifecycle/expand.h"
 
-PG_FUNCTION_INFO_V1(migrate_define);
-PG_FUNCTION_INFO_V1(migrate_forget);
-PG_FUNCTION_INFO_V1(migrate_manage);
-PG_FUNCTION_INFO_V1(migrate_expand);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_define);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_forget);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_manage);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_expand);
 
 Datum
 migrate_define(PG_FUNCTION_ARGS)
