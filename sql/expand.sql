@@ -116,7 +116,14 @@ SELECT migrate.expand('expa_domain');
 SELECT pg_relation_filenode('domains') = :filenode AS same_file;
 \d domains
 SELECT * FROM domains ORDER BY id;
+-- An old client, who does not know of the domain, is not refused for leaving it out,
+INSERT INTO domains (id, n) VALUES (4, 4), (5, 5) RETURNING *;
+-- but for a value that it does not allow; a new one is for both.
 INSERT INTO domains (id, n) VALUES (4, -4);
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO domains (id, p) VALUES (6, NULL);
+\echo :LAST_ERROR_SQLSTATE
+INSERT INTO domains (id, p) VALUES (6, -6);
 \echo :LAST_ERROR_SQLSTATE
 DROP DOMAIN positive;
 \echo :LAST_ERROR_SQLSTATE
