@@ -6,6 +6,7 @@
 #ifndef MIGRATE_COMPAT_H
 #define MIGRATE_COMPAT_H
 
+#include "catalog/pg_class_d.h"
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
 #include "utils/acl.h"
@@ -107,6 +108,13 @@ compat_required_permissions(List *permission_infos, RangeTblEntry *rte)
 #define COMPAT_VXID_INDEX(vxid)	((int) (vxid).procNumber)
 #else
 #define COMPAT_VXID_INDEX(vxid)	((int) (vxid).backendId - 1)
+#endif
+
+/* Which of this backend's transactions is under way; wants storage/proc.h. */
+#if PG_VERSION_NUM >= 170000
+#define compat_my_lxid() (MyProc->vxid.lxid)
+#else
+#define compat_my_lxid() (MyProc->lxid)
 #endif
 
 #endif							/* MIGRATE_COMPAT_H */

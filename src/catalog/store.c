@@ -196,7 +196,7 @@ spi_execute(const char *sql, int nargs, const StoreArg *args)
 {
 	Oid			types[FUNC_MAX_ARGS];
 	Datum		values[FUNC_MAX_ARGS];
-	char		nulls[FUNC_MAX_ARGS];
+	char		nulls[FUNC_MAX_ARGS] = {0};
 	int			rc;
 
 	Assert(nargs <= FUNC_MAX_ARGS);

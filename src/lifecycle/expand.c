@@ -400,14 +400,14 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 {
 	char	   *table = qualified_name(migration->relid);
 	const char *column = quote_identifier(managed->version_column);
+	const char *proof = migrate_lifecycle_proof_name(managed->version_column, version);
 
 	migrate_store_ddl(migration->relid,
 					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d,"
 							   " ADD CONSTRAINT %s CHECK (%s >= %d) NOT VALID%s",
 							   table, column, MIGRATE_VERSION_UNSAID,
-							   quote_identifier(migrate_lifecycle_proof_name(managed->version_column,
-																			 version)),
-							   column, version, add_columns_sql(migration)));
+							   quote_identifier(proof), column, version,
+							   add_columns_sql(migration)));
 	retype_domains(migration);
 	if (OidIsValid(write_trigger_oid(migration->relid)))
 		return;
