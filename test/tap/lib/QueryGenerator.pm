@@ -29,7 +29,12 @@ sub next_query
 	$self->{aliases} = 0;
 	$self->{params} = chance(0.15) ? [] : undef;
 	my $sql = $self->statement;
-	return ($sql, $self->{params} // []);
+
+	# Number the parameters that the text has; others went with what was not used.
+	my %number;
+	my @used;
+	$sql =~ s/\$<(\d+)>/'$' . ($number{$1} \/\/= push(@used, $self->{params}[$1]))/ge;
+	return ($sql, \@used);
 }
 
 sub chance { return rand() < $_[0]; }
@@ -110,8 +115,8 @@ sub select
 	my $kind = rand();
 	my $sql = $kind < 0.25 ? $self->grouped_select($scope, $types)
 		: $kind < 0.37 ? $self->window_select($scope, $types)
-		: $kind < 0.45 ? $self->whole_row_select($scope)
-		: $kind < 0.50 ? $self->dependent_select($scope)
+		: $kind < 0.45 ? $self->whole_row_select($scope, $types)
+		: $kind < 0.50 ? $self->dependent_select($scope, $types)
 		: $self->plain_select($scope, $types);
 	return $sql;
 }
@@ -130,8 +135,8 @@ sub plain_select
 # Only at the top: the result's columns are whatever the relations have.
 sub whole_row_select
 {
-	my ($self, $scope) = @_;
-	return $self->plain_select($scope, [ map { pick(qw(t i b)) } 1 .. 2 ]) if $scope->{depth} > 0;
+	my ($self, $scope, $types) = @_;
+	return $self->plain_select($scope, $types) if $scope->{depth} > 0;
 	my $from = $self->from($scope);
 	my $where = $self->where($scope);
 	my $relation = pick(@{ $scope->{relations} });
@@ -145,8 +150,8 @@ sub whole_row_select
 # Columns that are not grouped, but depend on the key that is.
 sub dependent_select
 {
-	my ($self, $scope) = @_;
-	return $self->plain_select($scope, [ 't', 'i' ]) if $scope->{depth} > 0;
+	my ($self, $scope, $types) = @_;
+	return $self->plain_select($scope, $types) if $scope->{depth} > 0;
 	my $table = pick(grep { !$self->{tables}{$_}{no_key} } @{ $self->{names} });
 	my @columns = @{ $self->{tables}{$table}{columns} };
 	my $key = $columns[0][0];
@@ -154,6 +159,7 @@ sub dependent_select
 	my $group = pick($key, "$key, $other", "GROUPING SETS (($key), ($key, $other))",
 		"$key, ROLLUP ($other)");
 	my @list = ("x.$key", map { "x.$_" } map { pick(@columns)->[0] } 1 .. 2);
+	push @list, pick('x', 'x::text', 'x.ctid IS NULL', 'count(x)', "count(y.$key)") if chance(0.5);
 	$group =~ s/\b($key|$other)\b/x.$1/g;
 	$self->{width} = @list + 1;
 	return 'SELECT ' . join(', ', @list, 'count(*)')
@@ -214,14 +220,15 @@ sub grouping_sets
 	return 'GROUPING SETS (' . join(', ', $all, @sets) . ')';
 }
 
-# An expression over a given one, of the same type.
+# An expression over a given one, of the same type. No NOT: over a grouped NOT the
+# planner would simplify both away, and miss the grouped column.
 sub around
 {
 	my ($self, $inner, $type) = @_;
 	return $inner if chance(0.5);
 	return $type eq 't' ? pick("upper($inner)", "$inner || '!'", "coalesce($inner, '?')")
 		: $type eq 'i' ? pick("$inner + 1", "-($inner)", "coalesce($inner, -7)")
-		: pick("NOT $inner", "($inner) IS TRUE", "coalesce($inner, false)");
+		: pick("(($inner) IS TRUE)", "coalesce($inner, false)");
 }
 
 sub aggregate
@@ -333,7 +340,7 @@ sub join_to
 	if (@shared && chance(0.4))
 	{
 		my $name = pick(@shared);
-		my $natural = @before == 1 && chance(0.3);
+		my $natural = @before == 1 && chance(0.3) && $self->is_natural($relation, @before);
 		my @merged = $natural ? @shared : ($name);
 		$scope->{merged} = [ map { [ $_, $self->type_of($relation, $_) ] } @merged ];
 		return $natural ? "$left NATURAL $type $right" : "$left $type $right USING ($name)";
@@ -363,6 +370,14 @@ sub shared_columns
 	}
 	return map { $_->[0] } grep { ($count{ $_->[0] } // 0) == 1 && $type{ $_->[0] } eq $_->[1] }
 		@{ $relation->{columns} };
+}
+
+# Would the columns of the same name be of the same type?
+sub is_natural
+{
+	my ($self, $relation, $other) = @_;
+	my %type = map { $_->[0] => $_->[1] } @{ $other->{columns} };
+	return !grep { ($type{ $_->[0] } // $_->[1]) ne $_->[1] } @{ $relation->{columns} };
 }
 
 sub type_of
@@ -424,7 +439,7 @@ sub literal
 	if ($self->{params} && chance(0.5))
 	{
 		push @{ $self->{params} }, $value;
-		return '$' . @{ $self->{params} } . "::$name";
+		return '$<' . $#{ $self->{params} } . ">::$name";
 	}
 	return "$value\::$name";
 }
@@ -535,7 +550,7 @@ sub sub_link
 	$where = $self->equality($inner->{relations}, $scope->{relations}) . pick('', " AND $where")
 		if chance(0.5);
 
-	return pick('', 'NOT ') . "EXISTS (SELECT 1 FROM $from WHERE $where)" if chance(0.4);
+	return '(' . pick('', 'NOT ') . "EXISTS (SELECT 1 FROM $from WHERE $where))" if chance(0.4);
 	return "($operand " . pick('IN', 'NOT IN') . " (SELECT $what FROM $from WHERE $where))" if chance(0.5);
 	return "($operand " . pick('=', '<>', '>', '<=') . pick(' ALL', ' ANY')
 	  . " (SELECT $what FROM $from WHERE $where))";
