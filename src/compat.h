@@ -61,6 +61,18 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #define compat_column_storage(def) ((const char *) NULL)
 #endif
 
+/* Give a query with one relation the permissions that the relation's entry had in another. */
+static inline void
+compat_move_permissions(Query *to, RangeTblEntry *rte, const Query *from)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return;
+	to->rteperminfos = list_make1(copyObject(getRTEPermissionInfo(from->rteperminfos, rte)));
+	rte->perminfoindex = 1;
+#endif
+}
+
 static inline bool
 compat_is_relation_owner(Oid relid, Oid roleid)
 {

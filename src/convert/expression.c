@@ -90,13 +90,45 @@ is_missing_function(Oid funcid, void *context)
 	return !SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(funcid));
 }
 
+/* The type of a node that names one; what has others' types is asked through those. */
+static Oid
+type_named(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_ConvertRowtypeExpr:
+		case T_CoerceToDomain:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_CaseExpr:
+		case T_ArrayExpr:
+		case T_RowExpr:
+		case T_CoalesceExpr:
+		case T_FieldSelect:
+		case T_FieldStore:
+			return exprType(node);
+		default:
+			return InvalidOid;
+	}
+}
+
 static bool
 is_missing(Node *node, void *context)
 {
+	Oid			type;
+
 	if (node == NULL)
 		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, is_missing, context, 0);
+	type = type_named(node);
 	return check_functions_in_node(node, is_missing_function, context) ||
-		!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(exprType(node))) ||
+		(OidIsValid(type) && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type))) ||
 		expression_tree_walker(node, is_missing, context);
 }
 
