@@ -89,11 +89,21 @@ COPY write_users (id, first_name, last_name) FROM STDIN;
 \.
 COPY write_users (last_name, id, first_name, full_name) FROM STDIN;
 Banach	205	Stefan	not this
+\N	211	\N	not this
+\.
+-- what COPY's own WHERE clause runs as it is simplified is not taken for the COPY
+CREATE FUNCTION write_is_known(integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	RETURN EXISTS (SELECT FROM write_defaults WHERE id = $1);
+END
+$$;
+COPY write_users (id, full_name, first_name) FROM STDIN WHERE write_is_known(1);
+212	not this	\N
 \.
 -- No list means all columns, the version too: rows as stored in that version.
 COPY write_users FROM STDIN;
-206	Georg Cantor	stale	\N	\N	1
-207	kept as it is	converted	Felix	Klein	2
+206	Georg Cantor	stale	1	\N	\N
+207	kept as it is	converted	2	Felix	Klein
 \.
 SELECT id, full_name, first_name, last_name, row_version FROM write_users WHERE id > 200 ORDER BY id;
 
@@ -104,7 +114,6 @@ not a number	Evariste	Galois
 INSERT INTO write_users (id, full_name) VALUES (208, 'Bernhard Riemann') RETURNING first_name, last_name;
 
 -- A trigger's INSERT within a COPY speaks its own form, and rows of the COPY after it still theirs.
-CREATE TABLE write_inbox (name text);
 CREATE FUNCTION write_from_inbox() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	INSERT INTO write_users (id, full_name) VALUES (NEW.id + 1000, 'From Trigger');
@@ -328,7 +337,8 @@ ALTER TABLE write_rates ADD CONSTRAINT write_rates_cents CHECK (cents < 9000);
 INSERT INTO write_rates (id, part, rate) VALUES (7, 'x', 1);
 
 --
--- An expression that runs SQL which fires the same trigger
+-- An expression that runs SQL which fires the same trigger, and makes everybody
+-- look at the table anew
 --
 
 CREATE TABLE write_deep (id integer PRIMARY KEY, old integer);
@@ -344,6 +354,7 @@ CREATE FUNCTION write_deepest(integer, integer) RETURNS void LANGUAGE plpgsql VO
 SET search_path = public AS $$
 BEGIN
 	INSERT INTO write_deep (id, old) VALUES ($1 + 1, $2 + 10);
+	ANALYZE write_deep;
 END
 $$;
 ALTER FUNCTION write_deeper(integer, integer) SET search_path = public;
@@ -353,20 +364,6 @@ SELECT migrate.expand('write_deep');
 -- rows 2 and 3 are written while row 1 is converted
 INSERT INTO write_deep (id, old) VALUES (1, 100);
 SELECT id, old, new, row_version FROM write_deep ORDER BY id;
-
---
--- In place: applied to every write, whoever writes
---
-
-CREATE TABLE write_mail (id integer PRIMARY KEY, email text, note text);
-INSERT INTO write_mail VALUES (1, 'Ada@Example.org'), (2, 'Alan@Example.org');
-SELECT migrate.define('write_lower', 'write_mail', up => 'email = lower(email)');
-SELECT migrate.expand('write_lower');
-INSERT INTO write_mail VALUES (3, 'Kurt@Example.org');
-UPDATE write_mail SET note = 'by the way' WHERE id = 1;
-UPDATE write_mail SET email = 'Turing@Example.org' WHERE id = 2;
-UPDATE write_mail SET email = 'Goedel@Example.org' WHERE id = 3;
-SELECT id, email, note, row_version FROM write_mail ORDER BY id;
 
 --
 -- Replication's role fires it too
@@ -385,25 +382,25 @@ SELECT id, full_name, first_name, last_name, row_version FROM write_users WHERE 
 CREATE TABLE "order" (
 	gone integer,
 	"select" text,
-	"a column whose name is as long as names can be, sixty-three byte" text,
+	"a column name that is as long as names can be: sixty-three byte" text,
 	gone_too text
 );
 ALTER TABLE "order" DROP COLUMN gone;
 INSERT INTO "order" VALUES ('from', 'long', 'x');
 SELECT migrate.define('write "quoted" ''name''', '"order"',
-	add => '"where" text, "another one whose name is as long as names can be, sixty-three b" text',
+	add => '"where" text, "another name that is as long as names can be, 63 bytes, no more" text',
 	up => $$"where" = upper("select"),
-			"another one whose name is as long as names can be, sixty-three b" = "a column whose name is as long as names can be, sixty-three byte"$$,
+			"another name that is as long as names can be, 63 bytes, no more" = "a column name that is as long as names can be: sixty-three byte"$$,
 	down => $$"select" = lower("where"),
-			"a column whose name is as long as names can be, sixty-three byte" = "another one whose name is as long as names can be, sixty-three b"$$,
-	remove => '{select,"a column whose name is as long as names can be, sixty-three byte"}');
+			"a column name that is as long as names can be: sixty-three byte" = "another name that is as long as names can be, 63 bytes, no more"$$,
+	remove => '{select,"a column name that is as long as names can be: sixty-three byte"}');
 SELECT migrate.expand('write "quoted" ''name''');
 ALTER TABLE "order" ADD COLUMN after text DEFAULT 'after';
 ALTER TABLE "order" DROP COLUMN gone_too;
 -- no primary key: the row is stale, and told by nothing but its values
 UPDATE "order" SET "where" = 'GROUP' WHERE "select" = 'from';
 INSERT INTO "order" ("select") VALUES ('having');
-INSERT INTO "order" ("another one whose name is as long as names can be, sixty-three b", "where") VALUES ('LONG', 'LIMIT');
+INSERT INTO "order" ("another name that is as long as names can be, 63 bytes, no more", "where") VALUES ('LONG', 'LIMIT');
 COPY "order" ("select") FROM STDIN;
 offset
 \.
@@ -534,6 +531,10 @@ north	New	Copied	13
 south	New	Copied	13
 east	New	Copied	13
 north	Newer	Copied	14
+\.
+COPY write_parted (full_name, first_name, last_name, region, id) FROM STDIN;
+not this	\N	\N	south	18
+not this	\N	\N	north	18
 \.
 COPY write_parted (region, full_name, id) FROM STDIN;
 south	Copied Old	15

@@ -95,6 +95,8 @@ is_missing(Node *node, void *context)
 {
 	if (node == NULL)
 		return false;
+	if (IsA(node, List))
+		return expression_tree_walker(node, is_missing, context);
 	return check_functions_in_node(node, is_missing_function, context) ||
 		!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(exprType(node))) ||
 		expression_tree_walker(node, is_missing, context);
