@@ -464,7 +464,8 @@ UPDATE write_keyless SET rate = 50;
 SELECT * FROM write_keyless;
 
 --
--- Generated columns and columns that no migration has to do with are left alone
+-- Generated columns are the server's to compute, after us, and ours to read; columns
+-- that no migration has to do with are left alone
 --
 
 CREATE TABLE write_generated (
@@ -472,14 +473,17 @@ CREATE TABLE write_generated (
 	twice integer GENERATED ALWAYS AS (cents * 2) STORED,
 	other text DEFAULT 'other'
 );
-INSERT INTO write_generated (id, cents) VALUES (1, 100), (2, 200);
-SELECT migrate.define('write_generated', 'write_generated', add => 'euros numeric(12,2)',
-	up => 'euros = cents / 100.0', down => 'cents = euros * 100', remove => '{}');
+INSERT INTO write_generated (id, cents) VALUES (1, 100), (2, 200), (3, 300);
+SELECT migrate.define('write_generated', 'write_generated', add => 'euros numeric(12,2), double integer',
+	up => 'euros = cents / 100.0, double = twice', down => 'cents = euros * 100', remove => '{cents}');
 SELECT migrate.expand('write_generated');
 UPDATE write_generated SET euros = 3 WHERE id = 1;
 UPDATE write_generated SET other = 'changed' WHERE id = 2;
-INSERT INTO write_generated (id, euros) VALUES (3, 4.5);
+UPDATE write_generated SET cents = 400 WHERE id = 3;
+INSERT INTO write_generated (id, euros) VALUES (4, 4.5);
+INSERT INTO write_generated (id, cents) VALUES (5, 500);
 SELECT * FROM write_generated ORDER BY id;
+UPDATE write_generated SET cents = 600 WHERE id = 5 RETURNING *;
 
 --
 -- Triggers of the table's own see a row in both forms; one that comes before ours counts
