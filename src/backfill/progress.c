@@ -96,16 +96,15 @@ to_int64(const char *text)
 	return text ? strtoll(text, NULL, 10) : 0;
 }
 
-bool
-migrate_progress_claim(Oid heap, const char *phase, Progress *progress)
+static bool
+fetch_progress(Oid heap, const char *condition, Progress *progress)
 {
 	char	   *columns[8];
+	char	   *sql = psprintf("SELECT filenode, round, next_block, end_block,"
+							   " left_from, left_to, skipped, failed"
+							   " FROM migrate.backfill WHERE relation = $1 %s", condition);
 
-	if (!migrate_store_fetch_row("SELECT filenode, round, next_block, end_block,"
-								 " left_from, left_to, skipped, failed"
-								 " FROM migrate.backfill WHERE relation = $1 AND phase = $2"
-								 " FOR UPDATE SKIP LOCKED",
-								 STORE_ARGS(store_relation(heap), store_text(phase)),
+	if (!migrate_store_fetch_row(sql, STORE_ARGS(store_relation(heap)),
 								 lengthof(columns), columns))
 		return false;
 	progress->heap = heap;
@@ -118,6 +117,19 @@ migrate_progress_claim(Oid heap, const char *phase, Progress *progress)
 	progress->skipped = to_int64(columns[6]);
 	progress->failed = to_int64(columns[7]);
 	return true;
+}
+
+bool
+migrate_progress_read(Oid heap, Progress *progress)
+{
+	return fetch_progress(heap, "", progress);
+}
+
+bool
+migrate_progress_claim(Oid heap, const char *phase, Progress *progress)
+{
+	return fetch_progress(heap, psprintf("AND phase = '%s' FOR UPDATE SKIP LOCKED", phase),
+						  progress);
 }
 
 static void

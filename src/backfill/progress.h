@@ -53,6 +53,9 @@ extern List *migrate_progress_heaps(Oid root, const char *phase);
  */
 extern bool migrate_progress_claim(Oid heap, const char *phase, Progress *progress);
 
+/* Look without taking it. */
+extern bool migrate_progress_read(Oid heap, Progress *progress);
+
 /* The heap was opened: clamp to what is there, start over if it was rewritten. */
 extern void migrate_progress_adjust(Progress *progress, Relation heap);
 

@@ -42,7 +42,6 @@
 
 #define HELD_BY_RATE		"migrate.max_rows_per_second"
 #define HELD_BY_ROW_LOCKS	"locked rows"
-#define HELD_BY_TABLE_LOCK	"a lock on the table"
 #define HELD_BY_OTHER		"another session at work"
 
 void
@@ -112,6 +111,7 @@ convert_batch(Backfill *backfill, Relation heap, Progress *progress)
 	};
 	RangeResult result;
 	const char *phase;
+	long		rest;
 
 	migrate_progress_adjust(progress, heap);
 	range.from = progress->next_block;
@@ -123,14 +123,12 @@ convert_batch(Backfill *backfill, Relation heap, Progress *progress)
 	migrate_range_start(&range, &result);
 	if (range.from < range.to)
 		migrate_attempt_range(&range, &result);
+	rest = migrate_throttle_rest(result.converted,
+								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
+								 backfill->max_rows_per_second);
 	backfill->converted = result.converted;
-	backfill->pause = migrate_throttle_rest(result.converted,
-											TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
-											backfill->max_rows_per_second);
-	if (backfill->pause > 0)
-		wait_for(backfill, HELD_BY_RATE, backfill->pause);
-	phase = migrate_progress_advance(progress, &result,
-									 backfill->pause > 0 ? HELD_BY_RATE : NULL);
+	wait_for(backfill, rest > 0 ? HELD_BY_RATE : "", rest);
+	phase = migrate_progress_advance(progress, &result, rest > 0 ? HELD_BY_RATE : NULL);
 	if (strcmp(phase, PHASE_WAITING) == 0)
 		migrate_progress_set_held_by(backfill->root, HELD_BY_ROW_LOCKS);
 }
@@ -261,36 +259,35 @@ estimate_stale(Relation heap, int64 blocks)
 	return pages > 0 ? (int64) (rows / pages * blocks) : 0;
 }
 
+/* Of rows left behind: those still stale, or where that is far to look, those noted. */
+static int64
+left_behind(Relation heap, Conversion *conversion, const Progress *progress)
+{
+	if (progress->left_to - progress->left_from > MAX_BLOCKS_TO_COUNT)
+		return progress->skipped + progress->failed;
+	return count_stale(heap, conversion, progress->left_from,
+					   Min(progress->left_to, progress->next_block));
+}
+
 static int64
 remaining_in_heap(Oid heap_oid)
 {
 	Relation	heap = table_open(heap_oid, AccessShareLock);
 	Conversion *conversion = migrate_conversion_get(heap_oid);
-	char	   *columns[6] = {NULL};
-	int64		from = 0;
-	int64		to = RelationGetNumberOfBlocks(heap);
 	int64		remaining = 0;
-	int64		left_from = 0;
-	int64		left_to = 0;
+	Progress	progress;
 
-	if (migrate_store_fetch_row("SELECT next_block, end_block, coalesce(left_from, 0),"
-								" coalesce(left_to, 0), filenode, round"
-								" FROM migrate.backfill WHERE relation = $1",
-								STORE_ARGS(store_relation(heap_oid)),
-								lengthof(columns), columns) &&
-		atooid(columns[4]) == heap->rd_rel->relfilenode && atoi(columns[5]) > 0)
+	if (!migrate_progress_read(heap_oid, &progress) || progress.round == 0 ||
+		progress.filenode != heap->rd_rel->relfilenode)
 	{
-		from = strtoll(columns[0], NULL, 10);
-		to = strtoll(columns[1], NULL, 10);
-		left_from = strtoll(columns[2], NULL, 10);
-		left_to = Min(strtoll(columns[3], NULL, 10), from);
+		memset(&progress, 0, sizeof(Progress));
+		progress.end_block = RelationGetNumberOfBlocks(heap);
 	}
 	if (conversion != NULL)
-	{
-		remaining = to - from <= MAX_BLOCKS_TO_COUNT
-			? count_stale(heap, conversion, from, to) : estimate_stale(heap, to - from);
-		remaining += count_stale(heap, conversion, left_from, left_to);
-	}
+		remaining = left_behind(heap, conversion, &progress) +
+			(progress.end_block - progress.next_block > MAX_BLOCKS_TO_COUNT
+			 ? estimate_stale(heap, progress.end_block - progress.next_block)
+			 : count_stale(heap, conversion, progress.next_block, progress.end_block));
 	table_close(heap, AccessShareLock);
 	return remaining;
 }

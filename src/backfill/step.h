@@ -16,6 +16,9 @@ typedef enum BackfillStatus
 	BACKFILL_SCANNED			/* nothing was left behind: time for the proof */
 } BackfillStatus;
 
+/* What the driver of steps, too, may find in the way. */
+#define HELD_BY_TABLE_LOCK	"a lock on the table"
+
 typedef struct Backfill
 {
 	Oid			root;
