@@ -15,6 +15,7 @@
 #include "convert/converter.h"
 #include "guc.h"
 #include "migrate.h"
+#include "shmem.h"
 #include "write/copy_frame.h"
 #include "read/inline_guard.h"
 #include "read/planner_hook.h"

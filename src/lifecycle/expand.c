@@ -58,6 +58,7 @@
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "migrate.h"
+#include "shmem.h"
 
 char *
 migrate_lifecycle_proof_name(const char *version_column, int version)
@@ -459,4 +460,5 @@ migrate_lifecycle_expand(const char *name)
 	record_expanded(migration, version);
 	migrate_lifecycle_record_dependencies(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
+	migrate_shmem_request_work();
 }
