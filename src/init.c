@@ -13,6 +13,7 @@
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
+#include "guard/drop_guard.h"
 #include "guc.h"
 #include "migrate.h"
 #include "write/copy_frame.h"
@@ -40,4 +41,5 @@ _PG_init(void)
 	migrate_copy_frame_init();
 	migrate_planner_hook_init();
 	migrate_inline_guard_init();
+	migrate_drop_guard_init();
 }

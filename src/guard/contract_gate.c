@@ -22,7 +22,6 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
 #include "catalog/store.h"
 #include "guard/contract_gate.h"
@@ -49,14 +48,6 @@ join(List *strings, const char *separator)
 	foreach(lc, strings)
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? separator : "", (char *) lfirst(lc));
 	return buf.data;
-}
-
-/* The table, as one can type it. */
-static char *
-relation_sql(const Migration *migration)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(migration->relid)),
-									  get_rel_name(migration->relid));
 }
 
 static char *
@@ -164,7 +155,7 @@ check_state(const Migration *migration, GateFinding *finding)
  * row. Its text is compared too, should a superuser have put another in place.
  */
 static char *
-proof_state(const Migration *migration)
+proof_state(const Migration *migration, const char *proof)
 {
 	return migrate_store_fetch("SELECT CASE WHEN c.oid IS NULL THEN 'missing'"
 							   " WHEN pg_get_constraintdef(c.oid) NOT IN (p.def, p.def || ' NOT VALID') THEN 'altered'"
@@ -176,7 +167,7 @@ proof_state(const Migration *migration)
 							   "  AND c.conname = p.conname AND c.contype = 'c'",
 							   STORE_ARGS(store_relation(migration->relid),
 										  store_int(migration->version),
-										  store_name(migrate_migration_proof_name(migration))));
+										  store_name(proof)));
 }
 
 static void
@@ -184,22 +175,25 @@ check_rows(const Migration *migration, GateFinding *finding)
 {
 	char	   *failures;
 	char	   *proof;
+	char	   *state;
 
 	if (!migrate_migration_is_live(migration))
 		return;
 	failures = migrate_store_fetch("SELECT count(*) FROM migrate.failure"
 								   " WHERE migration = $1 HAVING count(*) > 0",
 								   STORE_ARGS(store_text(migration->name)));
-	proof = proof_state(migration);
+	proof = migrate_migration_proof_name(migrate_migration_version_column(migration->relid),
+										 migration->version);
+	state = proof_state(migration, proof);
 	if (failures != NULL)
 		fail(finding,
 			 psprintf("%s rows could not be converted.", failures),
 			 psprintf("migrate.failures names them; correct them, then: SELECT migrate.retry(%s)",
-					  quote_literal_cstr(relation_sql(migration))));
-	else if (proof != NULL)
+					  quote_literal_cstr(migrate_store_relation_sql(migration->relid))));
+	else if (state != NULL)
 		fail(finding,
 			 psprintf("There is no proof that no stale row is left: constraint \"%s\" is %s.",
-					  migrate_migration_proof_name(migration), proof),
+					  proof, state),
 			 psprintf("The backfill validates it when all rows are converted: %s",
 					  call_sql("wait", migration->name)));
 }

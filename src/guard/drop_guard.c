@@ -8,7 +8,9 @@
  * extension. To drop, rename or retype them is refused to everybody, however
  * it is said: the server tells us of each object that a command drops, by
  * cascade too, and of each catalog row that it changes. A superuser who knows
- * better sets migrate.guard to off.
+ * better sets migrate.guard to off. Contract and rollback need no such leave:
+ * they first move their migration to a state that is not live, and what is still
+ * guarded then is what they must not touch.
  *
  * Not guarded: partitions of a managed table come and go with the data in them.
  *
@@ -30,6 +32,7 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
@@ -42,12 +45,12 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "catalog/migration.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
@@ -60,28 +63,6 @@ static ProcessUtility_hook_type next_process_utility_hook = NULL;
 
 /* Is the command at work one that drops whole tables? */
 static bool dropping_tables = false;
-
-/* ---- our own doing ---- */
-
-/*
- * The setting itself is the switch: what is set within a nest level is put
- * back by the server when an error unwinds it.
- */
-int
-migrate_guard_suspend(void)
-{
-	int			token = NewGUCNestLevel();
-
-	(void) set_config_option("migrate.guard", "off", PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	return token;
-}
-
-void
-migrate_guard_resume(int token)
-{
-	AtEOXact_GUC(false, token);
-}
 
 /* ---- what is guarded ---- */
 
@@ -138,13 +119,10 @@ proven_migration(const Conversion *conversion, const char *constraint)
 
 	for (int i = 0; i < conversion->nlive; i++)
 	{
-		char		version[16];
-		char	   *name;
+		LiveMigration *live = &conversion->live[i];
 
-		snprintf(version, sizeof(version), "%d", conversion->live[i].version);
-		name = makeObjectName(column, version, NULL);
-		if (strcmp(name, constraint) == 0)
-			return &conversion->live[i];
+		if (strcmp(migrate_migration_proof_name(column, live->version), constraint) == 0)
+			return live;
 	}
 	return NULL;
 }
@@ -648,13 +626,12 @@ renames(Node *statement)
 }
 
 static void
-on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-				   ProcessUtilityContext context, ParamListInfo params,
-				   QueryEnvironment *environment, DestReceiver *dest,
-				   QueryCompletion *completion)
+run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *environment, DestReceiver *dest,
+			QueryCompletion *completion)
 {
 	bool		was_dropping_tables = dropping_tables;
-	bool		is_rename = renames(pstmt->utilityStmt);	/* may be freed by the command */
 
 	dropping_tables = drops_tables(pstmt->utilityStmt);
 	PG_TRY();
@@ -671,17 +648,27 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		dropping_tables = was_dropping_tables;
 	}
 	PG_END_TRY();
+}
 
-	if (is_rename)
-	{
-		CommandCounterIncrement();
-		if (migrate_conversion_any())
-			migrate_expression_refresh_text(InvalidOid);
-	}
+/* The statement may be gone when the command returns: it is looked at before. */
+static void
+on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *environment, DestReceiver *dest,
+				   QueryCompletion *completion)
+{
+	bool		is_rename = renames(pstmt->utilityStmt);
+
+	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (!is_rename)
+		return;
+	CommandCounterIncrement();
+	if (migrate_conversion_any())
+		migrate_expression_refresh_text(InvalidOid);
 }
 
 void
-migrate_guard_init(void)
+migrate_drop_guard_init(void)
 {
 	next_object_access_hook = object_access_hook;
 	object_access_hook = on_object_access;
