@@ -4,8 +4,8 @@
  *
  * Guarded are, while a migration is expanded or complete: the columns that it
  * adds, removes, reads or assigns, the row version column with its default and
- * its NOT NULL, the proof constraint, the write trigger, the table, and the
- * extension. To drop, rename or retype them is refused to everybody, however
+ * its NOT NULL, the proof constraint, the write trigger, the table, and (since the
+ * trigger hangs on it) the extension. To drop, rename or retype them is refused to everybody, however
  * it is said: the server tells us of each object that a command drops, by
  * cascade too, and of each catalog row that it changes. A superuser who knows
  * better sets migrate.guard to off. Contract and rollback need no such leave:
@@ -37,9 +37,7 @@
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_trigger.h"
-#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -97,6 +95,8 @@ is_assigned_or_read(List *assignments, AttrNumber attnum)
 	return false;
 }
 
+static const char use_of_version_column[] = "The column says in which form each row is stored.";
+
 /* What a live migration needs a column for; NULL where it does not. */
 static const char *
 use_of_column(const LiveMigration *live, AttrNumber attnum)
@@ -150,8 +150,7 @@ refuse_column(const char *verb, const Conversion *conversion, AttrNumber attnum)
 								  get_rel_name(conversion->relid));
 
 	if (attnum == conversion->version_attno)
-		refuse(verb, object, &conversion->live[0],
-			   "The column says in which form each row is stored.");
+		refuse(verb, object, &conversion->live[0], use_of_version_column);
 	for (int i = 0; i < conversion->nlive; i++)
 	{
 		const char *use = use_of_column(&conversion->live[i], attnum);
@@ -305,7 +304,11 @@ on_drop_trigger(Oid oid)
 					&conversion->live[0], "It keeps both forms in step on every write.");
 }
 
-/* SET DEFAULT comes here too: the server drops the old default first. */
+/*
+ * SET DEFAULT and DROP COLUMN come here too: the server drops the old default
+ * first. By its default the write trigger knows that a statement did not say a
+ * row's version.
+ */
 static void
 on_drop_default(Oid oid)
 {
@@ -319,21 +322,9 @@ on_drop_default(Oid oid)
 		return;
 	if (dropping_tables && conversion->root != column.objectId)
 		return;					/* goes with its partition */
-	refuse_part("change the default of", "column",
+	refuse_part("alter or drop", "column",
 				get_attname(column.objectId, column.objectSubId, false), conversion,
-				&conversion->live[0], "By it the write trigger knows that a statement did not say a row's version.");
-}
-
-static void
-on_drop_extension(Oid oid)
-{
-	if (oid == get_extension_oid(MIGRATE_EXTENSION, true) && migrate_conversion_any())
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("cannot drop extension \"%s\" while migrations are live",
-						MIGRATE_EXTENSION),
-				 errdetail("Stale rows could be neither read nor written rightly without it."),
-				 errhint("Contract or roll back those that migrate.status shows as expanded or complete.")));
+				&conversion->live[0], use_of_version_column);
 }
 
 static void
@@ -355,9 +346,6 @@ guard_drop(Oid class, Oid oid, int subid)
 			break;
 		case AttrDefaultRelationId:
 			on_drop_default(oid);
-			break;
-		case ExtensionRelationId:
-			on_drop_extension(oid);
 			break;
 	}
 }
@@ -430,7 +418,7 @@ on_alter_trigger(Oid oid)
 		return;
 	conversion = guarded_conversion(before->tgrelid);
 	if (conversion != NULL)
-		refuse_part(before->tgenabled != after->tgenabled ? "enable or disable" : "alter",
+		refuse_part(before->tgenabled != after->tgenabled ? "disable" : "alter",
 					"trigger", NameStr(before->tgname), conversion, &conversion->live[0],
 					"It keeps both forms in step on every write.");
 }

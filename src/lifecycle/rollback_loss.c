@@ -172,7 +172,7 @@ migrate_rollback_rows_lost(const Migration *migration, List **names)
 	*names = NIL;
 	foreach(lc, find_all_inheritors(migration->relid, AccessShareLock, NULL))
 	{
-		Relation	rel = table_open(lfirst_oid(lc), NoLock);
+		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 		Conversion *conversion = migrate_conversion_get(RelationGetRelid(rel));
 		int			live = find_live(conversion, migration->name);
 		List	   *columns = lossy_columns(rel, &conversion->live[live]);
