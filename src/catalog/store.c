@@ -330,3 +330,10 @@ migrate_store_ddl(Oid relid, const char *sql)
 	SPI_finish();
 	migrate_store_become_self(&self);
 }
+
+char *
+migrate_store_relation_sql(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}

@@ -86,7 +86,7 @@ version_column(Oid root)
 static bool
 is_proven(Oid root, const char *column, int32 version)
 {
-	char	   *name = migrate_lifecycle_proof_name(column, version);
+	char	   *name = migrate_migration_proof_name(column, version);
 	char	   *expected = psprintf("(%s >= %d)", quote_identifier(column), version);
 	char	   *found[2];
 
@@ -126,7 +126,7 @@ validate_sql(Oid root)
 			is_proven(root, column, migration->version))
 			continue;
 		appendStringInfo(&sql, "%s VALIDATE CONSTRAINT %s", any ? "," : "",
-						 quote_identifier(migrate_lifecycle_proof_name(column,
+						 quote_identifier(migrate_migration_proof_name(column,
 																	   migration->version)));
 		any = true;
 	}
