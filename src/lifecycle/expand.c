@@ -221,7 +221,7 @@ migrate_lifecycle_manage(Oid relid, const char *version_column)
 
 /* A domain with constraints, which ADD COLUMN would check against every row. */
 static bool
-is_constrained_domain(Oid type)
+is_domain(Oid type)
 {
 	return get_typtype(type) == TYPTYPE_DOMAIN && DomainHasConstraints(type);
 }
@@ -250,7 +250,7 @@ add_columns_sql(Migration *migration)
 
 		migrate_expression_parse_type(column->type, &type, &typmod, &collation);
 		appendStringInfo(&sql, ", ADD COLUMN %s %s", quote_identifier(column->name),
-						 is_constrained_domain(type)
+						 is_domain(type)
 						 ? base_type_text(type, typmod, collation) : column->type);
 	}
 	return sql.data;
@@ -299,7 +299,7 @@ retype_domains(Migration *migration)
 		ListCell   *child;
 
 		migrate_expression_parse_type(column->type, &type, &typmod, &collation);
-		if (!is_constrained_domain(type))
+		if (!is_domain(type))
 			continue;
 		foreach(child, find_all_inheritors(migration->relid, NoLock, NULL))
 			retype_column(lfirst_oid(child), column->name, type, typmod);
