@@ -183,8 +183,8 @@ begin_to_manage(Oid relid, const char *version_column)
 				 errhint("Call migrate.manage(%s, version_column => ...) with another name first.",
 						 quote_literal_cstr(migrate_store_relation_sql(relid)))));
 	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %d",
-									  migrate_store_relation_sql(relid), quote_identifier(version_column),
-									  MIGRATE_FIRST_VERSION));
+									  migrate_store_relation_sql(relid),
+									  quote_identifier(version_column), MIGRATE_FIRST_VERSION));
 	migrate_store_execute("INSERT INTO migrate.managed (relation, version_column, version, floor)"
 						  " VALUES ($1, $2, $3, $3)",
 						  STORE_ARGS(store_relation(relid), store_name(version_column),
