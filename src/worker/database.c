@@ -72,8 +72,7 @@ find_work(void)
 	MemoryContext caller = CurrentMemoryContext;
 	List	   *tables = NIL;
 
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
+	migrate_session_begin_transaction();
 	if (is_installed())
 	{
 		ListCell   *lc;
@@ -86,9 +85,8 @@ find_work(void)
 			MemoryContextSwitchTo(old);
 		}
 	}
-	CommitTransactionCommand();
+	migrate_session_end_transaction();
 	MemoryContextSwitchTo(caller);
-	pgstat_report_stat(false);
 	return tables;
 }
 

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -20,6 +21,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
 #include "utils/guc.h"
+#include "utils/snapmgr.h"
 
 #include "guc.h"
 #include "worker/session.h"
@@ -66,6 +68,23 @@ migrate_session_begin(Oid database, const char *application_name, pqsigfunc on_s
 	}
 	else
 		BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+}
+
+void
+migrate_session_begin_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* Statistics after each commit: autovacuum must learn of the dead rows. */
+void
+migrate_session_end_transaction(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
 }
 
 void

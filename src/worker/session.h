@@ -11,6 +11,10 @@
 extern void migrate_session_begin(Oid database, const char *application_name,
 								  pqsigfunc on_sigterm);
 
+/* A transaction with a snapshot, as queries on our tables need one. */
+extern void migrate_session_begin_transaction(void);
+extern void migrate_session_end_transaction(void);
+
 /* Sleep until woken, or for some milliseconds (< 0: until woken); read settings anew. */
 extern void migrate_session_sleep(long milliseconds);
 

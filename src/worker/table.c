@@ -44,21 +44,6 @@ on_sigterm(SIGNAL_ARGS)
 		SignalHandlerForShutdownRequest(postgres_signal_arg);
 }
 
-static void
-begin_transaction(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-}
-
-/* After each commit: autovacuum must learn of the dead rows. */
-static void
-end_transaction(void)
-{
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
-}
-
 /* ---- saying what goes on ---- */
 
 static void
@@ -77,10 +62,10 @@ report_activity(Oid relation, const char *held_by)
 static void
 record_error(Oid relation, const char *message)
 {
-	begin_transaction();
+	migrate_session_begin_transaction();
 	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE root = $1",
 						  STORE_ARGS(store_relation(relation), store_text(message)));
-	end_transaction();
+	migrate_session_end_transaction();
 }
 
 /* ---- steps ---- */
@@ -90,10 +75,10 @@ take_step(Advance *advance)
 {
 	AdvanceStatus status;
 
-	begin_transaction();
+	migrate_session_begin_transaction();
 	report_activity(advance->backfill.root, advance->backfill.held_by);
 	status = migrate_advance_step(advance);
-	end_transaction();
+	migrate_session_end_transaction();
 	return status;
 }
 
