@@ -301,3 +301,18 @@ migrate_slot_count_tables(Oid database)
 	LWLockRelease(migrate_shared->lock);
 	return count;
 }
+
+int
+migrate_slot_count_at(Oid database, Oid relation)
+{
+	WorkerSlot *slot;
+	bool		running;
+
+	if (migrate_shared == NULL)
+		return 0;
+	LWLockAcquire(migrate_shared->lock, LW_SHARED);
+	slot = find_slot(database, relation);
+	running = slot != NULL && slot->state == SLOT_RUNNING;
+	LWLockRelease(migrate_shared->lock);
+	return running ? 1 : 0;
+}

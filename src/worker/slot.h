@@ -33,4 +33,7 @@ extern bool migrate_slot_is_unsettled(Oid database);
 /* How many workers of tables a database has. */
 extern int	migrate_slot_count_tables(Oid database);
 
+/* How many workers are at a table; none where the library was not preloaded. */
+extern int	migrate_slot_count_at(Oid database, Oid relation);
+
 #endif							/* MIGRATE_WORKER_SLOT_H */
