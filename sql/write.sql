@@ -226,6 +226,7 @@ SELECT id, full_name, first_name, last_name, row_version FROM write_users WHERE 
 -- saying that nothing is said
 UPDATE write_users SET row_version = DEFAULT, first_name = 'Defaulted' WHERE id = 301
 RETURNING full_name, row_version;
+UPDATE write_users SET row_version = DEFAULT WHERE id = 301 RETURNING full_name, row_version;
 -- beyond what is known: refused, in INSERT, UPDATE and COPY
 INSERT INTO write_users (id, full_name, row_version) VALUES (303, 'From Future', 3);
 UPDATE write_users SET row_version = 3 WHERE id = 302;
