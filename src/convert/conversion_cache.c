@@ -86,6 +86,22 @@ relcache_callback(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
+/*
+ * A function was replaced, it may be one that an expression was compiled with:
+ * the body of an SQL function is inlined. Built-in ones stay what they are.
+ */
+static void
+function_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS status;
+	CacheEntry *entry;
+
+	hash_seq_init(&status, cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->conversion != NULL && !entry->conversion->all_inlinable)
+			entry->valid = false;
+}
+
 static void
 free_retired(XactEvent event, void *arg)
 {
@@ -111,6 +127,7 @@ migrate_conversion_init(void)
 
 	cache = hash_create("migrate conversions", 64, &control, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
 	RegisterXactCallback(free_retired, NULL);
 }
 
