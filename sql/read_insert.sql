@@ -52,7 +52,7 @@ EXECUTE read_forms_shown;
 MERGE INTO read_forms f USING (VALUES (30, 'x'), (31, 'y'), (32, 'z'), (33, 'w')) s (id, what) ON f.id = s.id
 	WHEN NOT MATCHED AND what = 'x' THEN INSERT (id, first_name) VALUES (s.id, NULL)
 	WHEN NOT MATCHED AND what = 'y' THEN INSERT (id, full_name) VALUES (s.id, NULL)
-	WHEN NOT MATCHED AND what = 'z' THEN INSERT VALUES (s.id, 'Merged Name', NULL)
+	WHEN NOT MATCHED AND what = 'z' THEN INSERT VALUES (s.id, 'Merged Name')
 	WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id);
 MERGE INTO read_forms f USING (VALUES (34)) s (id) ON f.id = s.id
 	WHEN NOT MATCHED THEN INSERT (id, full_name, first_name, row_version) VALUES (s.id, 'From Elsewhere', 'stored', 1);
@@ -71,9 +71,22 @@ INSERT INTO read_forms (id, initial) VALUES (42, NULL), (43, 'I');
 SELECT id, full_name, first_name, initial, row_version FROM read_forms ORDER BY id;
 DELETE FROM read_forms;
 
--- No mark is left where nobody would take it out
-SET client_min_messages = error;
-CREATE TABLE read_unguarded (id integer, a integer);
+-- No mark is made where nobody would take it out; and one that is met by no
+-- trigger, because a partition has lost its own, is refused
+CREATE TABLE read_unguarded (id integer, a integer) PARTITION BY RANGE (id);
+CREATE TABLE read_unguarded_1 PARTITION OF read_unguarded FOR VALUES FROM (0) TO (10);
 SELECT migrate.define('read_unguarded', 'read_unguarded', add => 'b integer', up => 'b = a');
 SELECT migrate.expand('read_unguarded');
-RESET client_min_messages;
+SET migrate.guard = off;
+ALTER TABLE read_unguarded_1 DISABLE TRIGGER "!migrate";
+INSERT INTO read_unguarded_1 (id, b) VALUES (1, 1);
+INSERT INTO read_unguarded (id, b) VALUES (1, 1);
+ALTER TABLE read_unguarded_1 ENABLE TRIGGER "!migrate";
+INSERT INTO read_unguarded (id, b) VALUES (1, 1);
+SET session_replication_role = replica;
+INSERT INTO read_unguarded (id, b) VALUES (1, 1);
+ALTER TABLE read_unguarded_1 ENABLE ALWAYS TRIGGER "!migrate";
+INSERT INTO read_unguarded (id, b) VALUES (2, 2);
+RESET session_replication_role;
+RESET migrate.guard;
+SELECT * FROM read_unguarded;
