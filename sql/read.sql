@@ -26,7 +26,6 @@ PREPARE read_row (integer) AS SELECT p FROM read_people p WHERE id = $1;
 PREPARE read_inlined (integer) AS SELECT full_name FROM read_before($1);
 EXECUTE read_row (1);
 EXECUTE read_inlined (1);
-EXPLAIN (COSTS OFF) EXECUTE read_inlined (1);
 SELECT read_counted();
 
 SELECT migrate.define('read_split', 'read_people',

@@ -80,17 +80,17 @@ SELECT c, b FROM read_child c;
 --
 -- Names
 --
-CREATE TABLE "order" ("select" text, "Case When" integer,
+CREATE SCHEMA read_odd;
+CREATE TABLE read_odd."order" ("select" text, "Case When" integer,
 	"a name that takes all of the sixty-three bytes that there are x" text);
-INSERT INTO "order" VALUES ('from', 1, 'long'), (NULL, NULL, NULL);
-SELECT migrate.define('where "we" are', '"order"',
+INSERT INTO read_odd."order" VALUES ('from', 1, 'long'), (NULL, NULL, NULL);
+SELECT migrate.define('where "we" are', 'read_odd."order"',
 	add => '"end" text, "Group By" integer, "another name that takes all of the sixty-three bytes there is x" text',
 	up => $$"end" = coalesce("select", 'nothing'), "Group By" = "Case When" + 1,
 		"another name that takes all of the sixty-three bytes there is x" = "a name that takes all of the sixty-three bytes that there are x" || '!'$$);
 SELECT migrate.expand('where "we" are');
-SELECT * FROM "order" ORDER BY "end";
-SELECT o, o."end" FROM "order" o LEFT JOIN "order" p ON o."end" = p."end" WHERE o."Group By" = 2;
-DROP TABLE IF EXISTS read_nothing;
+SELECT * FROM read_odd."order" ORDER BY "end";
+SELECT o, o."end" FROM read_odd."order" o LEFT JOIN read_odd."order" p ON o."end" = p."end" WHERE o."Group By" = 2;
 CREATE TABLE read_nothing (id integer);
 SELECT migrate.define('read_nothing', 'read_nothing', add => 'twice integer', up => 'twice = id * 2');
 SELECT migrate.expand('read_nothing');
