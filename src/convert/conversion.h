@@ -74,6 +74,12 @@ extern Conversion *migrate_conversion_get(Oid relid);
 extern bool migrate_conversion_any(void);
 
 /*
+ * Has any relation of this database stale rows, as far as a plan made under the
+ * active snapshot is concerned? Cheap, but less so.
+ */
+extern bool migrate_conversion_any_stale(void);
+
+/*
  * The first live migration (index into live) of which a plan made under the
  * active snapshot may meet stale rows; nlive where there is none.
  */

@@ -98,6 +98,15 @@ rows_get_int(Rows *rows, const char *column)
 	return isnull ? 0 : DatumGetInt32(value);
 }
 
+static FullTransactionId
+rows_get_xid(Rows *rows, const char *column)
+{
+	bool		isnull;
+	Datum		value = rows_get(rows, column, &isnull);
+
+	return isnull ? InvalidFullTransactionId : DatumGetFullTransactionId(value);
+}
+
 static char *
 rows_get_name(Rows *rows, const char *column)
 {
@@ -276,6 +285,18 @@ load_assignments(Relation rel, LiveMigration *migration,
 	rows_end(&rows);
 }
 
+static bool
+is_complete_state(const char *state)
+{
+	return strcmp(state, "complete") == 0;
+}
+
+static bool
+is_live_state(const char *state)
+{
+	return strcmp(state, "expanded") == 0 || is_complete_state(state);
+}
+
 static void
 load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 {
@@ -283,14 +304,11 @@ load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 	AttrNumber *attnos;
 	int			nattnos;
 	bool		isnull;
-	Datum		xid;
 
 	migration->name = rows_get_text(rows, "name");
 	migration->version = rows_get_int(rows, "version");
-	migration->complete = strcmp(rows_get_text(rows, "state"), "complete") == 0;
-	xid = rows_get(rows, "completed_xid", &isnull);
-	migration->completed_xid = isnull ? InvalidFullTransactionId
-		: DatumGetFullTransactionId(xid);
+	migration->complete = is_complete_state(rows_get_text(rows, "state"));
+	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(relid, rows_get(rows, "remove", &isnull));
 	migration->added = load_added(relid, migration->name);
 	attnos = column_numbers(relid, rows_get(rows, "inputs", &isnull), &nattnos);
@@ -304,12 +322,6 @@ compare_versions(const void *a, const void *b)
 	int32		right = ((const LiveMigration *) b)->version;
 
 	return (left > right) - (left < right);
-}
-
-static bool
-is_live_state(const char *state)
-{
-	return strcmp(state, "expanded") == 0 || strcmp(state, "complete") == 0;
 }
 
 static void
@@ -474,16 +486,30 @@ migrate_conversion_load(Oid relid)
 	return conversion;
 }
 
-bool
-migrate_conversion_load_any(void)
+void
+migrate_conversion_load_summary(LiveSummary *summary)
 {
 	Rows		rows;
-	bool		any = false;
 
+	memset(summary, 0, sizeof(*summary));
 	if (!rows_begin(&rows, "migration", "migration_pkey", 0, NULL))
-		return false;
-	while (!any && rows_next(&rows))
-		any = is_live_state(rows_get_text(&rows, "state"));
+		return;
+	while (rows_next(&rows))
+	{
+		char	   *state = rows_get_text(&rows, "state");
+
+		if (!is_live_state(state))
+			continue;
+		summary->any = true;
+		if (is_complete_state(state))
+		{
+			FullTransactionId *xid = palloc(sizeof(FullTransactionId));
+
+			*xid = rows_get_xid(&rows, "completed_xid");
+			summary->completed = lappend(summary->completed, xid);
+		}
+		else
+			summary->any_expanded = true;
+	}
 	rows_end(&rows);
-	return any;
 }
