@@ -190,6 +190,7 @@ migrate_mover_open(Relation heap, Conversion *conversion)
 void
 migrate_mover_close(Mover *mover)
 {
+	ExecResetTupleTable(mover->estate->es_tupleTable, false);
 	ExecCloseResultRelations(mover->estate);
 	FreeExecutorState(mover->estate);
 	migrate_converter_release(mover->converter);
