@@ -19,6 +19,7 @@ $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'migrate'
 migrate.naptime = 1h
 max_worker_processes = 16
+max_prepared_transactions = 10
 restart_after_crash = on
 autovacuum = off
 CONF
@@ -128,7 +129,7 @@ is(sql("$friendly SELECT count(*) FROM other WHERE row_version = 2 AND b = id * 
 sql('DROP DATABASE second');
 
 # -- Pause and resume.
-set('migrate.max_rows_per_second', 2000);
+set('migrate.max_rows_per_second', 1000);
 create_table('held', $rows);
 expand('held');
 is_halfway('held');
@@ -143,7 +144,7 @@ sql("SELECT migrate.resume('held')");
 is_completed('held', $rows, 'paused and resumed');
 
 # -- SIGTERM ends a worker with its batch; another takes over.
-set('migrate.max_rows_per_second', 2000);
+set('migrate.max_rows_per_second', 1000);
 create_table('ended', $rows);
 expand('ended');
 is_halfway('ended');
@@ -155,7 +156,7 @@ set('migrate.max_rows_per_second', 0);
 is_completed('ended', $rows, 'after SIGTERM');
 
 # -- kill -9 of the worker: the server restarts its processes, the work goes on.
-set('migrate.max_rows_per_second', 2000);
+set('migrate.max_rows_per_second', 1000);
 create_table('killed', $rows);
 expand('killed');
 is_halfway('killed');
@@ -170,7 +171,7 @@ is_completed('killed', $rows, 'after kill -9 of the worker');
 # -- Crash of the whole server, and an orderly restart.
 for my $mode (qw(immediate fast))
 {
-	set('migrate.max_rows_per_second', 2000);
+	set('migrate.max_rows_per_second', 1000);
 	create_table($mode, $rows);
 	expand($mode);
 	is_halfway($mode);
@@ -213,17 +214,19 @@ is(sql('SELECT count(*) FROM off WHERE row_version = 2'), 0, 'switched off: noth
 set('migrate.autostart', 'on');
 is_completed('off', 100, 'switched on');
 
-# -- What nobody announced is found by looking around: here, after a restore.
-set('migrate.autostart', 'off');
+# -- What nobody announced, as a prepared transaction or a restored dump brings
+#    it, is found by looking around.
 create_table('found', 100);
-expand('found');
+sql("BEGIN; SELECT migrate.expand('found'); PREPARE TRANSACTION 'found'");
+sql("COMMIT PREPARED 'found'");
+sql('SELECT pg_sleep(0.5)');
+is(sql('SELECT count(*) FROM found WHERE row_version = 2'), 0, 'not announced, not yet found');
 set('migrate.naptime', q{'1s'});
-set('migrate.autostart', 'on');
 is_completed('found', 100, 'found by looking around');
 set('migrate.naptime', q{'1h'});
 
 # -- On a standby nothing runs; once promoted it goes on where the primary was.
-set('migrate.max_rows_per_second', 2000);
+set('migrate.max_rows_per_second', 1000);
 create_table('failover', $rows);
 expand('failover');
 is_halfway('failover');
