@@ -187,7 +187,7 @@ check_rows(const Migration *migration, GateFinding *finding)
 	state = proof_state(migration, proof);
 	if (failures != NULL)
 		fail(finding,
-			 psprintf("%s rows could not be converted.", failures),
+			 psprintf("Rows that could not be converted: %s.", failures),
 			 psprintf("migrate.failures names them; correct them, then: SELECT migrate.retry(%s)",
 					  quote_literal_cstr(migrate_store_relation_sql(migration->relid))));
 	else if (state != NULL)
