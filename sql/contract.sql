@@ -96,7 +96,9 @@ ALTER TABLE users DROP CONSTRAINT old_check;
 ALTER TABLE users VALIDATE CONSTRAINT new_check;
 SELECT name, relation, state, version, depends_on, add, remove, percent, failures, contractable, comment
 FROM migrate.status WHERE name = 'contract_split';
+SELECT pg_relation_filenode('users') AS filenode \gset
 SELECT migrate.contract('contract_split', skip => '{usage}');
+SELECT pg_relation_filenode('users') = :filenode AS same_file;
 \d users
 SELECT version, floor FROM migrate.managed WHERE relation = 'users'::regclass;
 SELECT event, role, detail FROM migrate.history WHERE migration = 'contract_split';
