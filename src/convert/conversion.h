@@ -33,6 +33,7 @@ typedef struct LiveMigration
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
 	Bitmapset  *added;			/* attributes of the new form */
 	Bitmapset  *removed;		/* attributes that contract will drop */
+	Bitmapset  *named;			/* attributes that its expressions name as inputs */
 	List	   *ups;			/* of Assignment *: the new form from the old */
 	List	   *downs;			/* of Assignment *: the old form from the new */
 } LiveMigration;

@@ -239,6 +239,59 @@ compute_generated(Node *node, Relation rel)
 	return expression_tree_mutator(node, compute_generated, rel);
 }
 
+static void
+refuse_type(Relation rel, const LiveMigration *migration, AttrNumber attno, Oid defined_type)
+{
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of relation \"%s\" is not of the type for which migration \"%s\" was defined",
+					NameStr(attr->attname), RelationGetRelationName(rel), migration->name),
+			 errdetail("It is %s and was %s.",
+					   format_type_with_typemod(attr->atttypid, attr->atttypmod),
+					   format_type_be(defined_type)),
+			 errhint("Change the column back, or define the migration again.")));
+}
+
+typedef struct TypeCheck
+{
+	Relation	rel;
+	const LiveMigration *migration;
+} TypeCheck;
+
+static bool
+check_input_types(Node *node, TypeCheck *check)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(check->rel), var->varattno - 1);
+
+		if (var->vartype != attr->atttypid || var->vartypmod != attr->atttypmod ||
+			var->varcollid != attr->attcollation)
+			refuse_type(check->rel, check->migration, var->varattno, var->vartype);
+	}
+	return expression_tree_walker(node, check_input_types, check);
+}
+
+/*
+ * A stored tree holds the types of its inputs and of its result. A definition
+ * does not hold a column to its type until it is expanded.
+ */
+static void
+check_types(Relation rel, const LiveMigration *migration, AttrNumber target, Expr *expr)
+{
+	TypeCheck	check = {rel, migration};
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
+
+	(void) check_input_types((Node *) expr, &check);
+	if (exprType((Node *) expr) != attr->atttypid)
+		refuse_type(rel, migration, target, exprType((Node *) expr));
+}
+
 static Assignment *
 make_assignment(AttrNumber target, Expr *expr)
 {
@@ -276,6 +329,7 @@ load_assignments(Relation rel, LiveMigration *migration,
 		else
 			expr = migrate_expression_from_text(rel, target,
 												rows_get_text(&rows, "expression"));
+		check_types(rel, migration, target, expr);
 		assignment = make_assignment(target, (Expr *) compute_generated((Node *) expr, rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
@@ -311,6 +365,7 @@ load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(relid, rows_get(rows, "remove", &isnull));
 	migration->added = load_added(relid, migration->name);
+	migration->named = column_set(relid, rows_get(rows, "inputs", &isnull));
 	attnos = column_numbers(relid, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(rel, migration, attnos, nattnos);
 }
