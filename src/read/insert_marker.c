@@ -29,6 +29,7 @@
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "rewrite/rewriteHandler.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -145,15 +146,62 @@ is_unsaid(const TargetEntry *tle)
 		DatumGetInt32(value->constvalue) == MIGRATE_VERSION_UNSAID;
 }
 
-static void
+/* Put a NULL for a column where the targets, which stand by column number, want it. */
+static List *
+insert_null(List *targets, Form_pg_attribute attr)
+{
+	Const	   *null = makeNullConst(attr->atttypid, attr->atttypmod, attr->attcollation);
+	int			position = 0;
+
+	while (position < list_length(targets) &&
+		   list_nth_node(TargetEntry, targets, position)->resno < attr->attnum)
+		position++;
+	return list_insert_nth(targets, position,
+						   makeTargetEntry((Expr *) null, attr->attnum,
+										   pstrdup(NameStr(attr->attname)), false));
+}
+
+/*
+ * The planner fills a column that an INSERT leaves out with NULL, and has that
+ * checked against the column's domain, before the trigger runs. An INSERT of
+ * the old form leaves out what "up" computes, and checks, in the trigger: it
+ * must not fail for a NULL that is never stored. So give such a column a NULL
+ * that nobody checks.
+ */
+static List *
+spare_domains(List *targets, const Conversion *conversion, uint32 forms)
+{
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		ListCell   *lc;
+
+		if (forms & ((uint32) 1 << i))
+			continue;
+		foreach(lc, conversion->live[i].ups)
+		{
+			AttrNumber	attno = ((Assignment *) lfirst(lc))->target;
+			Form_pg_attribute attr = TupleDescAttr(conversion->tupdesc, attno - 1);
+
+			if (get_typtype(attr->atttypid) == TYPTYPE_DOMAIN &&
+				target_of(targets, attno) == NULL)
+				targets = insert_null(targets, attr);
+		}
+	}
+	return targets;
+}
+
+/* Mark one list of targets; returns it, with what was added. */
+static List *
 mark_targets(List *targets, const Conversion *conversion, const Bitmapset *named)
 {
 	TargetEntry *tle = target_of(targets, conversion->version_attno);
-	int32		marker = MIGRATE_FORM_MARK(forms_named(conversion, named));
+	uint32		forms = forms_named(conversion, named);
 
-	if (tle != NULL && is_unsaid(tle))
-		tle->expr = (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
-									   Int32GetDatum(marker), false, true);
+	if (tle == NULL || !is_unsaid(tle))
+		return targets;
+	tle->expr = (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
+								   Int32GetDatum(MIGRATE_FORM_MARK(forms)), false, true);
+	return spare_domains(targets, conversion, forms);
 }
 
 void
@@ -172,14 +220,14 @@ migrate_insert_marker_put(Query *query, const Conversion *conversion)
 	}
 
 	if (query->commandType == CMD_INSERT)
-		mark_targets(query->targetList, conversion, named);
+		query->targetList = mark_targets(query->targetList, conversion, named);
 	foreach(lc, query->mergeActionList)
 	{
 		MergeAction *action = lfirst_node(MergeAction, lc);
 
 		if (is_insert_action(action))
-			mark_targets(action->targetList, conversion,
-						 named_by_action(action, named, rel));
+			action->targetList = mark_targets(action->targetList, conversion,
+											  named_by_action(action, named, rel));
 	}
 	table_close(rel, NoLock);
 }
