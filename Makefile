@@ -73,9 +73,11 @@ $(DATA_built): $(SQL_PARTS)
 
 # Every object depends on every header: the tree is small, and a stale object
 # across a changed struct is not worth the seconds saved.
-$(OBJS): $(call in_source,src/*.h src/*/*.h) | $(sort $(dir $(OBJS)))
-$(sort $(dir $(OBJS))):
-	$(MKDIR_P) $@
+$(OBJS): $(call in_source,src/*.h src/*/*.h)
+
+ifneq ($(VPATH),)
+$(shell mkdir -p $(sort $(dir $(OBJS))))
+endif
 
 .PHONY: lint format demo
 

@@ -6,6 +6,9 @@
 #ifndef MIGRATE_COMPAT_H
 #define MIGRATE_COMPAT_H
 
+#include "access/tableam.h"
+#include "catalog/pg_class_d.h"
+#include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
 #include "utils/acl.h"
@@ -60,6 +63,18 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #define compat_column_storage(def) ((const char *) NULL)
 #endif
 
+/* Give a query with one relation the permissions that the relation's entry had in another. */
+static inline void
+compat_move_permissions(Query *to, RangeTblEntry *rte, const Query *from)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return;
+	to->rteperminfos = list_make1(copyObject(getRTEPermissionInfo(from->rteperminfos, rte)));
+	rte->perminfoindex = 1;
+#endif
+}
+
 static inline bool
 compat_is_relation_owner(Oid relid, Oid roleid)
 {
@@ -108,5 +123,61 @@ compat_required_permissions(List *permission_infos, RangeTblEntry *rte)
 #else
 #define COMPAT_VXID_INDEX(vxid)	((int) (vxid).backendId - 1)
 #endif
+
+/* Which of this backend's transactions is under way; wants storage/proc.h. */
+#if PG_VERSION_NUM >= 170000
+#define compat_my_lxid() (MyProc->vxid.lxid)
+#else
+#define compat_my_lxid() (MyProc->lxid)
+#endif
+
+/* The process that runs a virtual transaction; NULL where there is none. */
+#if PG_VERSION_NUM >= 170000
+#define compat_vxid_proc(vxid)	ProcNumberGetProc((vxid).procNumber)
+#else
+#define compat_vxid_proc(vxid)	BackendIdGetProc((vxid).backendId)
+#endif
+
+/* An executor's range table of one relation, of which some columns are updated. */
+static inline void
+compat_init_update_range_table(EState *estate, RangeTblEntry *rte, Bitmapset *updated)
+{
+#if PG_VERSION_NUM >= 160000
+	List	   *permissions = NIL;
+
+	addRTEPermissionInfo(&permissions, rte)->updatedCols = updated;
+#if PG_VERSION_NUM >= 180000
+	ExecInitRangeTable(estate, list_make1(rte), permissions, bms_make_singleton(1));
+#else
+	ExecInitRangeTable(estate, list_make1(rte), permissions);
+#endif
+#else
+	rte->updatedCols = updated;
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+/* Which indexes want an entry for a new row version. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes CompatUpdateIndexes;
+#else
+typedef bool CompatUpdateIndexes;
+#endif
+
+static inline List *
+compat_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
+						   EState *estate, CompatUpdateIndexes which)
+{
+#if PG_VERSION_NUM >= 160000
+	if (which == TU_None)
+		return NIL;
+	return ExecInsertIndexTuples(relinfo, slot, estate, true, false, NULL, NIL,
+								 which == TU_Summarizing);
+#else
+	if (!which)
+		return NIL;
+	return ExecInsertIndexTuples(relinfo, slot, estate, true, false, NULL, NIL);
+#endif
+}
 
 #endif							/* MIGRATE_COMPAT_H */

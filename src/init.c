@@ -13,12 +13,13 @@
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
+#include "guard/drop_guard.h"
 #include "guc.h"
 #include "migrate.h"
-#include "write/copy_frame.h"
 #include "read/inline_guard.h"
 #include "read/planner_hook.h"
 #include "shmem.h"
+#include "write/copy_frame.h"
 
 PG_MODULE_MAGIC;
 
@@ -40,4 +41,5 @@ _PG_init(void)
 	migrate_copy_frame_init();
 	migrate_planner_hook_init();
 	migrate_inline_guard_init();
+	migrate_drop_guard_init();
 }

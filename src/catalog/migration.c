@@ -11,6 +11,7 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -56,6 +57,22 @@ bool
 migrate_migration_is_live(const Migration *migration)
 {
 	return migration->state == MIGRATION_EXPANDED || migration->state == MIGRATION_COMPLETE;
+}
+
+char *
+migrate_migration_version_column(Oid relid)
+{
+	return migrate_store_fetch("SELECT version_column FROM migrate.managed WHERE relation = $1",
+							   STORE_ARGS(store_relation(relid)));
+}
+
+char *
+migrate_migration_proof_name(const char *version_column, int32 version)
+{
+	char		suffix[16];
+
+	snprintf(suffix, sizeof(suffix), "%d", version);
+	return makeObjectName(version_column, suffix, NULL);
 }
 
 /* ---- reading ---- */

@@ -53,6 +53,12 @@ extern List *migrate_migration_load_live(Oid relid);
 
 extern bool migrate_migration_is_live(const Migration *migration);
 
+/* The name of a managed table's row version column. */
+extern char *migrate_migration_version_column(Oid relid);
+
+/* The name of the constraint that proves a version, e.g. row_version_2. */
+extern char *migrate_migration_proof_name(const char *version_column, int32 version);
+
 /* Write the new state and its time, and a line of history. */
 extern void migrate_migration_move(Migration *migration, MigrationState state,
 								   const char *event, const char *detail);

@@ -196,7 +196,7 @@ spi_execute(const char *sql, int nargs, const StoreArg *args)
 {
 	Oid			types[FUNC_MAX_ARGS];
 	Datum		values[FUNC_MAX_ARGS];
-	char		nulls[FUNC_MAX_ARGS];
+	char		nulls[FUNC_MAX_ARGS] = {0};
 	int			rc;
 
 	Assert(nargs <= FUNC_MAX_ARGS);
@@ -329,4 +329,11 @@ migrate_store_ddl(Oid relid, const char *sql)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
 	SPI_finish();
 	migrate_store_become_self(&self);
+}
+
+char *
+migrate_store_relation_sql(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
 }

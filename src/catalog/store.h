@@ -53,4 +53,7 @@ extern bool migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *
 extern List *migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args);
 extern void migrate_store_ddl(Oid relid, const char *sql);
 
+/* A relation's name as it can be written in SQL, qualified and quoted. */
+extern char *migrate_store_relation_sql(Oid relid);
+
 #endif							/* MIGRATE_CATALOG_STORE_H */

@@ -143,8 +143,8 @@ make_reading(const Conversion *conversion, int32 version, AttrNumber attno, Expr
 											attr->attcollation, COERCE_IMPLICIT_CAST);
 	reading->casetype = attr->atttypid;
 	reading->casecollid = attr->attcollation;
-	reading->args = list_make2(make_arm(conversion, get_negator(Int4LessOperator), F_INT4GE, version,
-										(Expr *) stored_column(conversion, attno)),
+	reading->args = list_make2(make_arm(conversion, get_negator(Int4LessOperator), F_INT4GE,
+										version, (Expr *) stored_column(conversion, attno)),
 							   make_arm(conversion, Int4LessOperator, F_INT4LT, version,
 										upgraded));
 	/* Spelled out as the parser would: the executor wants to see a default. */

@@ -157,20 +157,21 @@ retire(Conversion *conversion)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * Reading the catalog may bring in an invalidation of this very relation. What
+ * was read is right all the same, for the caller's lock keeps expand, contract
+ * and rollback away; but the entry stays marked, to be read again next time.
+ */
 static void
 compile(CacheEntry *entry)
 {
-	/* Reading the catalog may bring in news of this very relation: then read again. */
-	do
-	{
-		Conversion *conversion;
+	Conversion *conversion;
 
-		entry->valid = true;
-		conversion = migrate_conversion_load(entry->relid);
-		if (entry->conversion != NULL)
-			retire(entry->conversion);
-		entry->conversion = conversion;
-	} while (!entry->valid);
+	entry->valid = true;
+	conversion = migrate_conversion_load(entry->relid);
+	if (entry->conversion != NULL)
+		retire(entry->conversion);
+	entry->conversion = conversion;
 }
 
 Conversion *

@@ -18,7 +18,9 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -213,6 +215,21 @@ expression_inputs(Expr *expr)
 	return inputs;
 }
 
+/*
+ * Compute a generated column instead of reading it: the server fills it in only
+ * after BEFORE triggers, so that in the row that they see it is NULL or old.
+ */
+static Node *
+compute_generated(Node *node, Relation rel)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) &&
+		TupleDescAttr(RelationGetDescr(rel), ((Var *) node)->varattno - 1)->attgenerated)
+		return build_column_default(rel, ((Var *) node)->varattno);
+	return expression_tree_mutator(node, compute_generated, rel);
+}
+
 static Assignment *
 make_assignment(AttrNumber target, Expr *expr)
 {
@@ -250,7 +267,7 @@ load_assignments(Relation rel, LiveMigration *migration,
 		else
 			expr = migrate_expression_from_text(rel, target,
 												rows_get_text(&rows, "expression"));
-		assignment = make_assignment(target, expr);
+		assignment = make_assignment(target, (Expr *) compute_generated((Node *) expr, rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
 		else

@@ -44,6 +44,33 @@ is_untrusted_function(Oid funcid, void *context)
 	return funcid >= FirstUnpinnedObjectId || func_volatile(funcid) != PROVOLATILE_IMMUTABLE;
 }
 
+/* The type of a node that names one; what has others' types is asked through those. */
+static Oid
+type_named(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_ConvertRowtypeExpr:
+		case T_CoerceToDomain:
+		case T_FuncExpr:
+		case T_OpExpr:
+		case T_CaseExpr:
+		case T_ArrayExpr:
+		case T_RowExpr:
+		case T_CoalesceExpr:
+		case T_FieldSelect:
+		case T_FieldStore:
+			return exprType(node);
+		default:
+			return InvalidOid;
+	}
+}
+
 /* A domain of a user's has CHECK constraints, which may call anything. */
 static bool
 is_untrusted_domain(Oid type)
@@ -72,7 +99,7 @@ is_untrusted(Node *node, void *context)
 		return true;
 	if (IsA(node, CoerceViaIO) && exprType(node) >= FirstUnpinnedObjectId)
 		return true;
-	if (is_untrusted_domain(exprType(node)) && !IsA(node, Var) && !IsA(node, Const) &&
+	if (is_untrusted_domain(type_named(node)) && !IsA(node, Var) && !IsA(node, Const) &&
 		!IsA(node, RelabelType))
 		return true;
 	return expression_tree_walker(node, is_untrusted, context);
@@ -93,10 +120,15 @@ is_missing_function(Oid funcid, void *context)
 static bool
 is_missing(Node *node, void *context)
 {
+	Oid			type;
+
 	if (node == NULL)
 		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, is_missing, context, 0);
+	type = type_named(node);
 	return check_functions_in_node(node, is_missing_function, context) ||
-		!SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(exprType(node))) ||
+		(OidIsValid(type) && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type))) ||
 		expression_tree_walker(node, is_missing, context);
 }
 

@@ -68,7 +68,7 @@ extern Expr *migrate_expression_from_text(Relation rel, AttrNumber target, const
 /* The qualified text of a bound expression. */
 extern char *migrate_expression_to_text(Oid relid, Expr *expr);
 
-/* Write anew the texts of a relation's live migrations, after a rename; all relations' if InvalidOid. */
+/* Write anew, after a rename, the texts of a relation's live migrations, or of all relations'. */
 extern void migrate_expression_refresh_text(Oid relid);
 
 #endif							/* MIGRATE_CONVERT_EXPRESSION_H */

@@ -231,17 +231,19 @@ static StoreArg
 text_array(List *strings, Oid element_type)
 {
 	Datum	   *elements = palloc((list_length(strings) + 1) * sizeof(Datum));
+	ArrayType  *array;
 	int			n = 0;
 	ListCell   *lc;
 
 	foreach(lc, strings)
 		elements[n++] = element_type == NAMEOID ? store_name(lfirst(lc)).value
 			: CStringGetTextDatum(lfirst(lc));
-	return element_type == NAMEOID
-		? store_datum(NAMEARRAYOID, PointerGetDatum(construct_array(elements, n, NAMEOID, NAMEDATALEN,
-																	false, TYPALIGN_CHAR)), false)
-		: store_datum(TEXTARRAYOID, PointerGetDatum(construct_array(elements, n, TEXTOID, -1,
-																	false, TYPALIGN_INT)), false);
+	if (element_type == NAMEOID)
+		array = construct_array(elements, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR);
+	else
+		array = construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT);
+	return store_datum(element_type == NAMEOID ? NAMEARRAYOID : TEXTARRAYOID,
+					   PointerGetDatum(array), false);
 }
 
 /* False where another session has recorded the name meanwhile. */
@@ -274,13 +276,12 @@ record_columns(const char *name, List *columns)
 	foreach(lc, columns)
 	{
 		ScopeColumn *column = lfirst(lc);
+		char	   *type = migrate_expression_type_text(column->type, column->typmod,
+														column->collation);
 
 		migrate_store_execute("INSERT INTO migrate.added_column VALUES ($1, $2, $3, $4)",
 							  STORE_ARGS(store_text(name), store_int(++position),
-										 store_name(column->name),
-										 store_text(migrate_expression_type_text(column->type,
-																				 column->typmod,
-																				 column->collation))));
+										 store_name(column->name), store_text(type)));
 	}
 }
 

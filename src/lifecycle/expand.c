@@ -38,7 +38,6 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
@@ -58,22 +57,7 @@
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "migrate.h"
-
-char *
-migrate_lifecycle_proof_name(const char *version_column, int version)
-{
-	char		suffix[16];
-
-	snprintf(suffix, sizeof(suffix), "%d", version);
-	return makeObjectName(version_column, suffix, NULL);
-}
-
-static char *
-qualified_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
+#include "shmem.h"
 
 /* ---- may it be expanded? ---- */
 
@@ -197,9 +181,9 @@ begin_to_manage(Oid relid, const char *version_column)
 						get_rel_name(relid), version_column),
 				 errdetail("The row version would have that name."),
 				 errhint("Call migrate.manage(%s, version_column => ...) with another name first.",
-						 quote_literal_cstr(qualified_name(relid)))));
+						 quote_literal_cstr(migrate_store_relation_sql(relid)))));
 	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %d",
-									  qualified_name(relid), quote_identifier(version_column),
+									  migrate_store_relation_sql(relid), quote_identifier(version_column),
 									  MIGRATE_FIRST_VERSION));
 	migrate_store_execute("INSERT INTO migrate.managed (relation, version_column, version, floor)"
 						  " VALUES ($1, $2, $3, $3)",
@@ -396,28 +380,37 @@ migrate_lifecycle_record_dependencies(Oid relid)
 /* ---- expand ---- */
 
 static void
-alter_table(Migration *migration, const Managed *managed, int32 version)
+create_trigger(Oid relid, const char *version_column)
 {
-	char	   *table = qualified_name(migration->relid);
-	const char *column = quote_identifier(managed->version_column);
+	char	   *table = migrate_store_relation_sql(relid);
 
-	migrate_store_ddl(migration->relid,
-					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d,"
-							   " ADD CONSTRAINT %s CHECK (%s >= %d) NOT VALID%s",
-							   table, column, MIGRATE_VERSION_UNSAID,
-							   quote_identifier(migrate_lifecycle_proof_name(managed->version_column,
-																			 version)),
-							   column, version, add_columns_sql(migration)));
-	retype_domains(migration);
-	if (OidIsValid(write_trigger_oid(migration->relid)))
-		return;
-	migrate_store_ddl(migration->relid,
+	migrate_store_ddl(relid,
+					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d",
+							   table, quote_identifier(version_column),
+							   MIGRATE_VERSION_UNSAID));
+	migrate_store_ddl(relid,
 					  psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s"
 							   " FOR EACH ROW EXECUTE FUNCTION %s.write_trigger()",
 							   quote_identifier(MIGRATE_TRIGGER_NAME), table, MIGRATE_SCHEMA));
-	migrate_store_ddl(migration->relid,
+	migrate_store_ddl(relid,
 					  psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
 							   table, quote_identifier(MIGRATE_TRIGGER_NAME)));
+}
+
+static void
+alter_table(Migration *migration, const Managed *managed, int32 version)
+{
+	char	   *proof = migrate_migration_proof_name(managed->version_column, version);
+
+	migrate_store_ddl(migration->relid,
+					  psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s >= %d) NOT VALID%s",
+							   migrate_store_relation_sql(migration->relid),
+							   quote_identifier(proof),
+							   quote_identifier(managed->version_column), version,
+							   add_columns_sql(migration)));
+	retype_domains(migration);
+	if (!OidIsValid(write_trigger_oid(migration->relid)))
+		create_trigger(migration->relid, managed->version_column);
 }
 
 static void
@@ -459,4 +452,5 @@ migrate_lifecycle_expand(const char *name)
 	record_expanded(migration, version);
 	migrate_lifecycle_record_dependencies(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
+	migrate_shmem_request_work();
 }

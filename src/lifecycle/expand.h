@@ -15,7 +15,4 @@ extern void migrate_lifecycle_manage(Oid relid, const char *version_column);
  */
 extern void migrate_lifecycle_record_dependencies(Oid relid);
 
-/* The name of the constraint that proves a version, e.g. row_version_2. */
-extern char *migrate_lifecycle_proof_name(const char *version_column, int version);
-
 #endif							/* MIGRATE_LIFECYCLE_EXPAND_H */

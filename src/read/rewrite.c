@@ -39,6 +39,7 @@
 #include "compat.h"
 #include "convert/conversion.h"
 #include "read/insert_marker.h"
+#include "read/relation_query.h"
 #include "read/rewrite.h"
 
 /* How the rows of one relation are read in the plan that is being made. */
@@ -48,12 +49,18 @@ typedef struct Reading
 	int			first_stale;
 } Reading;
 
-/* One query level: what its range table indexes stand for. */
+/* What a range table index stands for. */
+typedef struct LevelRel
+{
+	Reading    *reading;		/* NULL: nothing to do for it */
+	bool		is_query;		/* it was made a sub-query, whose columns are right */
+} LevelRel;
+
 typedef struct QueryLevel
 {
 	struct QueryLevel *outer;
 	int			nrels;
-	Reading   **rels;			/* by index - 1; NULL: nothing to do for it */
+	LevelRel   *rels;			/* by index - 1 */
 } QueryLevel;
 
 typedef struct RewriteContext
@@ -173,25 +180,53 @@ reading_of(Conversion *conversion, RewriteContext *context)
 	return reading;
 }
 
+static bool
+is_stale(const Reading *reading)
+{
+	return reading != NULL && reading->first_stale < reading->conversion->nlive;
+}
+
 static void
 enter_level(QueryLevel *level, Query *query, RewriteContext *context)
 {
 	ListCell   *lc;
-	int			i = 0;
 
 	level->outer = context->level;
 	level->nrels = list_length(query->rtable);
-	level->rels = palloc0(Max(level->nrels, 1) * sizeof(Reading *));
+	level->rels = palloc0(Max(level->nrels, 1) * sizeof(LevelRel));
 
 	foreach(lc, query->rtable)
 	{
 		Conversion *conversion = conversion_of(lfirst_node(RangeTblEntry, lc));
 
 		if (conversion != NULL)
-			level->rels[i] = reading_of(conversion, context);
-		i++;
+			level->rels[foreach_current_index(lc)].reading = reading_of(conversion, context);
 	}
 	context->level = level;
+}
+
+/*
+ * Where there are grouping sets, what is in the place of a column has to be one
+ * (see relation_query.c).
+ */
+static Query *
+keep_from_grouping(Query *query, QueryLevel *level)
+{
+	Query	   *result = makeNode(Query);
+
+	*result = *query;
+	result->rtable = list_copy(query->rtable);
+	for (int i = 0; i < level->nrels; i++)
+	{
+		LevelRel   *rel = &level->rels[i];
+
+		if (!is_stale(rel->reading))
+			continue;
+		lfirst(list_nth_cell(result->rtable, i)) =
+			migrate_relation_query_make(query, i + 1, rel->reading->conversion);
+		rel->is_query = true;
+	}
+	return result;
 }
 
 static void
@@ -201,23 +236,17 @@ leave_level(QueryLevel *level, RewriteContext *context)
 	pfree(level->rels);
 }
 
-/* What the relation of a Var reads as; NULL where its stored columns are right. */
-static const Reading *
-reading_of_var(const Var *var, const RewriteContext *context)
+static const LevelRel *
+relation_of(const Var *var, const RewriteContext *context)
 {
 	const QueryLevel *level = context->level;
-	const Reading *reading;
 
 	for (Index up = 0; up < var->varlevelsup; up++)
 		level = level->outer;
 	if (var->varno < 1 || var->varno > level->nrels)
 		elog(ERROR, "column reference to range table entry %d of %d",
 			 (int) var->varno, level->nrels);
-
-	reading = level->rels[var->varno - 1];
-	if (reading == NULL || reading->first_stale >= reading->conversion->nlive)
-		return NULL;
-	return reading;
+	return &level->rels[var->varno - 1];
 }
 
 /* Put an expression over the relation's own columns where a Var of it stands. */
@@ -315,12 +344,26 @@ read_whole_row(const Var *place, const Reading *reading)
 	return (Node *) whole;
 }
 
+/* A column of the sub-query that the relation was made. */
+static Node *
+read_from_query(Var *var, const Conversion *conversion)
+{
+	Var		   *result = copyObject(var);
+
+	result->varattno = migrate_relation_query_column(conversion, var->varattno);
+	result->varattnosyn = result->varattno;
+	return (Node *) result;
+}
+
 static Node *
 rewrite_var(Var *var, RewriteContext *context)
 {
-	const Reading *reading = reading_of_var(var, context);
+	const LevelRel *rel = relation_of(var, context);
+	const Reading *reading = rel->reading;
 
-	if (reading == NULL || var->varattno < 0)
+	if (rel->is_query)
+		return read_from_query(var, reading->conversion);
+	if (!is_stale(reading) || var->varattno < 0)
 		return (Node *) copyObject(var);
 	if (var->varattno == InvalidAttrNumber)
 		return read_whole_row(var, reading);
@@ -350,10 +393,12 @@ rewrite_on_conflict(OnConflictExpr *clause, RewriteContext *context)
 static void
 mark_inserts(Query *query, const QueryLevel *level)
 {
-	if (query->resultRelation > 0 && level->rels[query->resultRelation - 1] != NULL &&
-		migrate_insert_marker_wanted(query, query->resultRelation))
-		migrate_insert_marker_put(query,
-								  level->rels[query->resultRelation - 1]->conversion);
+	const Reading *target = NULL;
+
+	if (query->resultRelation > 0)
+		target = level->rels[query->resultRelation - 1].reading;
+	if (target != NULL && migrate_insert_marker_wanted(query, query->resultRelation))
+		migrate_insert_marker_put(query, target->conversion);
 }
 
 static Query *
@@ -362,6 +407,8 @@ rewrite_query(Query *query, RewriteContext *context)
 	QueryLevel	level;
 
 	enter_level(&level, query, context);
+	if (query->groupingSets != NIL)
+		query = keep_from_grouping(query, &level);
 	query = query_tree_mutator(query, rewrite_mutator, context, 0);
 	mark_inserts(query, &level);
 	leave_level(&level, context);

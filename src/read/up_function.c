@@ -165,7 +165,7 @@ resolve_call(FmgrInfo *flinfo, int nargs, UpCall *call, const Conversion *conver
 	call->conversion = conversion;
 	call->assignment = list_nth(conversion->live[call->live].ups, call->nth);
 	check_types(flinfo, nargs, call);
-	call->transaction = MyProc->lxid;
+	call->transaction = compat_my_lxid();
 }
 
 /* A row that has the values given where the assignment reads, and NULLs elsewhere. */
@@ -210,7 +210,7 @@ migrate_up(PG_FUNCTION_ARGS)
 
 	conversion = migrate_conversion_get(call->relid);
 	if (conversion != call->conversion || conversion == NULL ||
-		call->transaction != MyProc->lxid)
+		call->transaction != compat_my_lxid())
 		resolve_call(flinfo, PG_NARGS(), call, conversion);
 
 	converter = migrate_converter_acquire(conversion);

@@ -92,13 +92,13 @@ have_file()		# PATH: below /usr/include, also in its folder for this architectur
 	[ -e "/usr/include/$1" ] || compgen -G "/usr/include/*-linux-*/$1" > /dev/null
 }
 
-# Prints the packages that are missing, of those that everything needs and those
-# given. The names are Debian's; a program that is there needs no package.
+# Prints those of the packages given that are missing. The names are Debian's; a
+# program that is there needs no package.
 missing_packages()
 {
 	local package
 
-	for package in gcc make libc6-dev binutils perl "$@"; do
+	for package in "$@"; do
 		case $package in
 			gcc) command -v gcc ;;
 			make) command -v make ;;
@@ -150,17 +150,28 @@ install_packages()
 		tail -n 30 "$work/apt.log" >&2
 		die "could not install ${packages[*]}"
 	}
-	[ -z "$made" ] || as_root rm -f $conf
+	if [ -n "$made" ]; then		# what the package would have put there
+		as_root sh -c "rm $conf; if [ -e $conf.ucf-dist ]; then mv $conf.ucf-dist $conf; fi"
+	fi
+}
+
+# Prints those of the packages given that the distribution has.
+known_packages()
+{
+	local package
+
+	for package in "$@"; do
+		! apt-cache show "$package" > /dev/null 2>&1 || printf '%s ' "$package"
+	done
 }
 
 # Installs what is missing: the server, if there is none, and the packages given.
-# One that this release of the distribution does not have is done without if its
-# name has a "?" in front.
+# Those with a "?" in front are done without where the distribution has none.
 install_missing()
 {
-	local wanted=() packages=() optional=() package version=''
+	local package version='' wanted=() optional=() packages=() extra=()
 
-	for package in "$@"; do
+	for package in gcc make libc6-dev binutils perl "$@"; do
 		case $package in
 			\?*) optional+=("${package#\?}") ;;
 			*) wanted+=("$package") ;;
@@ -169,33 +180,27 @@ install_missing()
 
 	find_server
 	read -r -a packages <<< "$(missing_packages "${wanted[@]}")"
-	read -r -a optional <<< "$(missing_packages "${optional[@]}" | tr ' ' '\n' |
-		grep -Fx "$(printf '%s\n' "${optional[@]}")" | tr '\n' ' ')"
-	if [ -z "$PG_CONFIG" ]; then packages+=(postgresql); fi
-	[ ${#packages[@]} -gt 0 ] || [ ${#optional[@]} -gt 0 ] || return 0
-
-	if ! command -v apt-get > /dev/null; then
-		[ ${#packages[@]} -gt 0 ] || return 0
+	read -r -a optional <<< "$(missing_packages "${optional[@]}")"
+	[ -n "$PG_CONFIG" ] || packages+=(postgresql)
+	if [ ${#packages[@]} -eq 0 ]; then
+		[ "$(id -u)" = 0 ] && [ -n "$(known_packages "${optional[@]}")" ] || return 0
+	elif ! command -v apt-get > /dev/null; then
 		die "missing: what Debian calls ${packages[*]}"
-	fi
-	if ! may_be_root; then
-		[ ${#packages[@]} -gt 0 ] || return 0
+	elif ! may_be_root; then
 		die "missing packages: ${packages[*]}
 To install them takes root or sudo: apt-get install ${packages[*]}"
 	fi
 
 	say "asking for packages"
-	apt update > "$work/apt.log" 2>&1 || { tail -n 5 "$work/apt.log" >&2; }
-	for package in "${optional[@]}"; do
-		apt-cache show "$package" > /dev/null 2>&1 && packages+=("$package")
-	done
+	apt update > "$work/apt.log" 2>&1 || tail -n 5 "$work/apt.log" >&2
+	read -r -a extra <<< "$(known_packages "${optional[@]}")"
 	if [ -z "$PG_CONFIG" ]; then
 		version=$(packaged_version)
 		is_supported "$version" ||
 			die "this distribution has PostgreSQL ${version:-in no version}; supported: $supported"
 		packages=("${packages[@]/%postgresql/postgresql-$version}")
 	fi
-	[ ${#packages[@]} -eq 0 ] || install_packages "${packages[@]}"
+	install_packages "${packages[@]}" "${extra[@]}"
 	find_server
 	[ -n "$PG_CONFIG" ] || die "no PostgreSQL was installed"
 }

@@ -1,0 +1,335 @@
+/*
+ * backfill/mover.c
+ *		Moving one stored row to the newest version.
+ *
+ * A row is updated below the executor, as logical replication applies one:
+ * no query is planned, so that row-level security does not apply, and no user
+ * trigger fires. What UPDATE does for the table's own sake is done here:
+ * stored generated columns are computed, NOT NULL, CHECK and partition
+ * constraints hold for the new form, indexes get their entries, and the
+ * internal constraint triggers (foreign keys, deferrable uniqueness) fire, for
+ * an in-place migration may change a key. They fire after each row, so that
+ * an error is the row's that caused it.
+ *
+ * Locks.  The heap is held in RowExclusiveLock to the end of the transaction,
+ * as by any UPDATE. Of rows, only those are waited for that a foreign key or a
+ * unique index makes us look at, under lock_timeout; the row itself never is:
+ *
+ * - table_tuple_update(wait = false) says TM_BeingModified where anyone holds
+ *   the row, be it FOR KEY SHARE as a foreign key check does, which would let
+ *   us pass. So the row is then locked, skipping where that would wait, in the
+ *   mode that the update needs: Exclusive where it may change a key, else
+ *   NoKeyExclusive. Having that lock, no conflicting one can be held, and
+ *   the update with wait = true finds nothing to wait for.
+ * - TM_Updated and TM_Deleted mean that a writer came first. Every writer
+ *   passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
+ *   version refuses what would bypass it: that row is converted, or gone.
+ *
+ * Nothing is kept beyond the transaction. A crash leaves dead row versions.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/tableam.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "backfill/mover.h"
+#include "catalog/store.h"
+#include "compat.h"
+#include "convert/converter.h"
+#include "guc.h"
+
+struct Mover
+{
+	Relation	heap;
+	Conversion *conversion;
+	Converter  *converter;
+	EState	   *estate;
+	ResultRelInfo *relinfo;
+	TupleTableSlot *formed;		/* the new row; its values live in the converter */
+	TupleTableSlot *locked;		/* what table_tuple_lock fetches */
+	LockTupleMode lock_mode;
+	StoreIdentity self;
+};
+
+/* ---- open and close ---- */
+
+/* The columns that a conversion may change, offset as in Bitmapsets of columns. */
+static Bitmapset *
+changed_columns(const Conversion *conversion)
+{
+	int			offset = -FirstLowInvalidHeapAttributeNumber;
+	Bitmapset  *changed = bms_make_singleton(conversion->version_attno + offset);
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, conversion->live[i].ups)
+			changed = bms_add_member(changed, ((Assignment *) lfirst(lc))->target + offset);
+	}
+	for (int i = 0; i < conversion->tupdesc->natts; i++)
+		if (TupleDescAttr(conversion->tupdesc, i)->attgenerated)
+			changed = bms_add_member(changed, i + 1 + offset);
+	return changed;
+}
+
+static bool
+is_internal_after_update(const Trigger *trigger)
+{
+	return trigger->tgisinternal &&
+		TRIGGER_TYPE_MATCHES(trigger->tgtype, TRIGGER_TYPE_ROW,
+							 TRIGGER_TYPE_AFTER, TRIGGER_TYPE_UPDATE);
+}
+
+/* Of the table's triggers, leave those that keep its constraints. */
+static void
+keep_internal_triggers(ResultRelInfo *relinfo)
+{
+	TriggerDesc *triggers = relinfo->ri_TrigDesc;
+	int			kept = 0;
+
+	if (triggers == NULL)
+		return;
+	for (int i = 0; i < triggers->numtriggers; i++)
+		if (is_internal_after_update(&triggers->triggers[i]))
+			triggers->triggers[kept++] = triggers->triggers[i];
+	triggers->numtriggers = kept;
+	triggers->trig_update_before_row = false;
+	triggers->trig_update_after_row = kept > 0;
+	triggers->trig_update_old_table = false;
+	triggers->trig_update_new_table = false;
+	if (kept == 0)
+		relinfo->ri_TrigDesc = NULL;
+}
+
+/* A constraint that waited for the commit would take the whole batch with it. */
+static void
+check_constraints_at_once(const TriggerDesc *triggers)
+{
+	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (triggers->triggers[i].tgdeferrable)
+		{
+			AfterTriggerSetState(all_immediate);
+			return;
+		}
+}
+
+static void
+open_executor(Mover *mover)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	Relation	heap = mover->heap;
+	MemoryContext old;
+
+	mover->estate = CreateExecutorState();
+	old = MemoryContextSwitchTo(mover->estate->es_query_cxt);
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(heap);
+	rte->relkind = heap->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	compat_init_update_range_table(mover->estate, rte, changed_columns(mover->conversion));
+
+	mover->relinfo = makeNode(ResultRelInfo);
+	InitResultRelInfo(mover->relinfo, heap, 1, NULL, 0);
+	keep_internal_triggers(mover->relinfo);
+	check_constraints_at_once(mover->relinfo->ri_TrigDesc);
+	ExecOpenIndices(mover->relinfo, false);
+	mover->estate->es_opened_result_relations = list_make1(mover->relinfo);
+	mover->estate->es_output_cid = GetCurrentCommandId(true);
+	MemoryContextSwitchTo(old);
+}
+
+/* As heap_update decides which lock on the row it needs. */
+static LockTupleMode
+needed_lock_mode(Relation heap, const Conversion *conversion)
+{
+	Bitmapset  *keys = RelationGetIndexAttrBitmap(heap, INDEX_ATTR_BITMAP_KEY);
+
+	return bms_overlap(keys, changed_columns(conversion))
+		? LockTupleExclusive : LockTupleNoKeyExclusive;
+}
+
+/* What users' constraints make us wait for, we do not wait for long. */
+static void
+limit_lock_waits(void)
+{
+	char		timeout[32];
+
+	snprintf(timeout, sizeof(timeout), "%d", migrate_guc_lock_timeout);
+	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+Mover *
+migrate_mover_open(Relation heap, Conversion *conversion)
+{
+	Mover	   *mover = palloc0(sizeof(Mover));
+
+	mover->heap = heap;
+	mover->conversion = conversion;
+	mover->lock_mode = needed_lock_mode(heap, conversion);
+	mover->formed = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsVirtual);
+	mover->locked = table_slot_create(heap, NULL);
+	migrate_store_become_restricted(&mover->self, heap->rd_rel->relowner);
+	limit_lock_waits();
+	mover->converter = migrate_converter_acquire(conversion);
+	open_executor(mover);
+	return mover;
+}
+
+void
+migrate_mover_close(Mover *mover)
+{
+	ExecCloseResultRelations(mover->estate);
+	FreeExecutorState(mover->estate);
+	migrate_converter_release(mover->converter);
+	migrate_store_become_self(&mover->self);
+	ExecDropSingleTupleTableSlot(mover->locked);
+	ExecDropSingleTupleTableSlot(mover->formed);
+	pfree(mover);
+}
+
+const char *
+migrate_mover_culprit(const Mover *mover)
+{
+	const LiveMigration *migration = mover->converter->evaluating;
+
+	return migration ? migration->name : NULL;
+}
+
+/* ---- the new row ---- */
+
+/* Fill "formed" from the converter, stamped; dropped columns give up their space. */
+static void
+form_row(Mover *mover, TupleTableSlot *row, int32 version)
+{
+	Conversion *conversion = mover->conversion;
+	TupleTableSlot *formed = mover->formed;
+	TupleTableSlot *source = mover->converter->slot;
+	int			natts = conversion->tupdesc->natts;
+
+	migrate_converter_load(mover->converter, row);
+	migrate_converter_upgrade(mover->converter, version);
+
+	ExecClearTuple(formed);
+	memcpy(formed->tts_values, source->tts_values, natts * sizeof(Datum));
+	memcpy(formed->tts_isnull, source->tts_isnull, natts * sizeof(bool));
+	for (int i = 0; i < natts; i++)
+		if (TupleDescAttr(conversion->tupdesc, i)->attisdropped)
+			formed->tts_isnull[i] = true;
+	formed->tts_values[conversion->version_attno - 1] = Int32GetDatum(conversion->version);
+	formed->tts_isnull[conversion->version_attno - 1] = false;
+	ExecStoreVirtualTuple(formed);
+	formed->tts_tableOid = RelationGetRelid(mover->heap);
+}
+
+static void
+check_row(Mover *mover)
+{
+	TupleConstr *constr = RelationGetDescr(mover->heap)->constr;
+
+	if (constr != NULL && constr->has_generated_stored)
+		ExecComputeStoredGenerated(mover->relinfo, mover->estate, mover->formed, CMD_UPDATE);
+	if (mover->heap->rd_rel->relispartition)
+		ExecPartitionCheck(mover->relinfo, mover->formed, mover->estate, true);
+	if (constr != NULL)
+		ExecConstraints(mover->relinfo, mover->formed, mover->estate);
+}
+
+/* ---- the update ---- */
+
+static TM_Result
+update_row(Mover *mover, ItemPointer tid, bool wait, CompatUpdateIndexes *indexes)
+{
+	TM_FailureData failure;
+	LockTupleMode lock_mode;
+
+	return table_tuple_update(mover->heap, tid, mover->formed,
+							  mover->estate->es_output_cid,
+							  GetActiveSnapshot(), InvalidSnapshot,
+							  wait, &failure, &lock_mode, indexes);
+}
+
+static TM_Result
+lock_row(Mover *mover, ItemPointer tid)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	result = table_tuple_lock(mover->heap, tid, GetActiveSnapshot(), mover->locked,
+							  mover->estate->es_output_cid, mover->lock_mode,
+							  LockWaitSkip, 0, &failure);
+	ExecClearTuple(mover->locked);
+	return result;
+}
+
+static TM_Result
+update_without_waiting(Mover *mover, ItemPointer tid, CompatUpdateIndexes *indexes)
+{
+	TM_Result	result = update_row(mover, tid, false, indexes);
+
+	if (result == TM_BeingModified)
+		result = lock_row(mover, tid);
+	else
+		return result;
+	return result == TM_Ok ? update_row(mover, tid, true, indexes) : result;
+}
+
+/* Index entries for the new row version, and the constraints that come after. */
+static void
+follow_up(Mover *mover, ItemPointer old_tid, CompatUpdateIndexes which)
+{
+	List	   *recheck;
+
+	recheck = compat_insert_index_tuples(mover->relinfo, mover->formed, mover->estate, which);
+	if (mover->relinfo->ri_TrigDesc != NULL)
+	{
+		AfterTriggerBeginQuery();
+		ExecARUpdateTriggers(mover->estate, mover->relinfo, NULL, NULL, old_tid, NULL,
+							 mover->formed, recheck, NULL, false);
+		AfterTriggerEndQuery(mover->estate);
+	}
+	list_free(recheck);
+}
+
+MoveResult
+migrate_mover_move(Mover *mover, TupleTableSlot *row, int32 version)
+{
+	ItemPointerData tid = row->tts_tid;
+	CompatUpdateIndexes indexes;
+
+	ResetPerTupleExprContext(mover->estate);
+	form_row(mover, row, version);
+	check_row(mover);
+	switch (update_without_waiting(mover, &tid, &indexes))
+	{
+		case TM_Ok:
+			follow_up(mover, &tid, indexes);
+			return MOVE_DONE;
+		case TM_BeingModified:
+		case TM_WouldBlock:
+			return MOVE_LOCKED;
+		case TM_Updated:
+		case TM_Deleted:
+			return MOVE_GONE;
+		case TM_SelfModified:
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("row of table \"%s\" was changed by its own conversion",
+							RelationGetRelationName(mover->heap))));
+			break;
+		case TM_Invisible:
+			break;
+	}
+	elog(ERROR, "attempted to convert an invisible row");
+}

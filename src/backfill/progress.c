@@ -1,0 +1,301 @@
+/*
+ * backfill/progress.c
+ *		How far the backfill of each heap has come, as the catalog holds it.
+ *
+ * There is a row of migrate.backfill per heap: the managed table itself, or
+ * each leaf of a partitioned one. It is written in the transaction that
+ * converted the rows that it speaks of, so that after a crash, also one that
+ * took back commits (synchronous_commit = off), both are as they were together;
+ * and it is WAL-logged, so that a standby that is promoted goes on.
+ *
+ * A round reads the blocks [next_block, end_block). The first has the heap's
+ * size when it began for its end (range.c says why that is enough); a later
+ * one reads only the blocks in which the one before it left rows behind, since
+ * a stale row version stays where it is. A round ends in one of the phases of
+ * progress.h.
+ *
+ * Claims.  Who works on a heap holds its row locked (FOR UPDATE) for the batch;
+ * others skip it. Rows are never waited for, except for the moment of a
+ * statement that concerns all heaps of a table.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "backfill/progress.h"
+#include "catalog/store.h"
+
+/* ---- heaps come and go ---- */
+
+static StoreArg
+heap_array(Oid root)
+{
+	List	   *relids = find_all_inheritors(root, NoLock, NULL);
+	Datum	   *elements = palloc(list_length(relids) * sizeof(Datum));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, relids)
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
+			elements[n++] = ObjectIdGetDatum(lfirst_oid(lc));
+	return store_datum(OIDARRAYOID,
+					   PointerGetDatum(construct_array(elements, n, OIDOID, sizeof(Oid),
+													   true, TYPALIGN_INT)),
+					   false);
+}
+
+uint64
+migrate_progress_sync(Oid root, int32 target)
+{
+	StoreArg	heaps = heap_array(root);
+
+	migrate_store_execute("DELETE FROM migrate.failure"
+						  " WHERE relation IN (SELECT b.relation FROM migrate.backfill b"
+						  " WHERE b.root = $1 AND b.relation <> ALL ($2))",
+						  STORE_ARGS(store_relation(root), heaps));
+	migrate_store_execute("DELETE FROM migrate.backfill"
+						  " WHERE root = $1 AND relation <> ALL ($2)",
+						  STORE_ARGS(store_relation(root), heaps));
+	return migrate_store_execute("INSERT INTO migrate.backfill AS b (relation, root, target)"
+								 " SELECT heap, $1, $3 FROM unnest($2) AS heap"
+								 " ON CONFLICT (relation) DO UPDATE SET root = $1, target = $3,"
+								 "  phase = '" PHASE_CONVERTING "', filenode = 0, round = 0,"
+								 "  next_block = 0, end_block = 0,"
+								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
+								 "  rows_converted = 0, rows_rate = NULL, blocks_rate = NULL,"
+								 "  held_by = NULL, last_error = NULL,"
+								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
+								 " WHERE b.target <> $3 OR b.root <> $1",
+								 STORE_ARGS(store_relation(root), heaps, store_int(target)));
+}
+
+List *
+migrate_progress_heaps(Oid root, const char *phase)
+{
+	List	   *heaps = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
+										 " WHERE root = $1 AND phase = $2 ORDER BY relation",
+										 STORE_ARGS(store_relation(root), store_text(phase))))
+		heaps = lappend_oid(heaps, atooid(lfirst(lc)));
+	return heaps;
+}
+
+/* ---- one heap ---- */
+
+static int64
+to_int64(const char *text)
+{
+	return text ? strtoll(text, NULL, 10) : 0;
+}
+
+static bool
+fetch_progress(Oid heap, const char *condition, Progress *progress)
+{
+	char	   *columns[8];
+	char	   *sql = psprintf("SELECT filenode, round, next_block, end_block,"
+							   " left_from, left_to, skipped, failed"
+							   " FROM migrate.backfill WHERE relation = $1 %s", condition);
+
+	if (!migrate_store_fetch_row(sql, STORE_ARGS(store_relation(heap)),
+								 lengthof(columns), columns))
+		return false;
+	progress->heap = heap;
+	progress->filenode = atooid(columns[0]);
+	progress->round = (int) to_int64(columns[1]);
+	progress->next_block = to_int64(columns[2]);
+	progress->end_block = to_int64(columns[3]);
+	progress->left_from = to_int64(columns[4]);
+	progress->left_to = to_int64(columns[5]);
+	progress->skipped = to_int64(columns[6]);
+	progress->failed = to_int64(columns[7]);
+	return true;
+}
+
+bool
+migrate_progress_read(Oid heap, Progress *progress)
+{
+	return fetch_progress(heap, "", progress);
+}
+
+bool
+migrate_progress_claim(Oid heap, const char *phase, Progress *progress)
+{
+	return fetch_progress(heap, psprintf("AND phase = '%s' FOR UPDATE SKIP LOCKED", phase),
+						  progress);
+}
+
+static void
+begin_first_round(Progress *progress, Relation heap)
+{
+	Oid			oid = progress->heap;
+
+	memset(progress, 0, sizeof(Progress));
+	progress->heap = oid;
+	progress->filenode = heap->rd_rel->relfilenode;
+	progress->round = 1;
+	progress->end_block = RelationGetNumberOfBlocks(heap);
+	migrate_store_execute("UPDATE migrate.backfill SET filenode = $2, round = 1,"
+						  " next_block = 0, end_block = $3, blocks_total = $3,"
+						  " left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
+						  " round_started_at = clock_timestamp(), updated_at = clock_timestamp()"
+						  " WHERE relation = $1",
+						  STORE_ARGS(store_relation(oid),
+									 store_datum(OIDOID, ObjectIdGetDatum(progress->filenode), false),
+									 store_bigint(progress->end_block)));
+}
+
+/*
+ * VACUUM FULL, CLUSTER and TRUNCATE, and what else gives a table another file,
+ * leave nothing where it was. VACUUM may have given the tail back.
+ */
+void
+migrate_progress_adjust(Progress *progress, Relation heap)
+{
+	if (progress->round == 0 || progress->filenode != heap->rd_rel->relfilenode)
+		begin_first_round(progress, heap);
+	progress->end_block = Min(progress->end_block, RelationGetNumberOfBlocks(heap));
+	progress->next_block = Min(progress->next_block, progress->end_block);
+}
+
+/* ---- rounds ---- */
+
+/* What failed before and did not fail in this round is not failing any more. */
+static void
+forget_old_failures(const Progress *progress)
+{
+	migrate_store_execute("DELETE FROM migrate.failure f USING migrate.backfill b"
+						  " WHERE f.relation = $1 AND b.relation = $1"
+						  " AND f.last_seen < b.round_started_at",
+						  STORE_ARGS(store_relation(progress->heap)));
+}
+
+static const char *
+phase_after(const Progress *progress)
+{
+	if (progress->next_block < progress->end_block)
+		return PHASE_CONVERTING;
+	forget_old_failures(progress);
+	if (progress->skipped > 0)
+		return PHASE_WAITING;
+	if (progress->failed > 0)
+		return PHASE_FAILED;
+	return PHASE_SCANNED;
+}
+
+static void
+note_left_behind(Progress *progress, const RangeResult *result)
+{
+	if (result->left_from == result->left_to)
+		return;
+	if (progress->left_from == progress->left_to)
+		progress->left_from = result->left_from;
+	else
+		progress->left_from = Min(progress->left_from, result->left_from);
+	progress->left_to = Max(progress->left_to, result->left_to);
+}
+
+/* How fast it went since the last time, and of late: for people to look at. */
+#define RATE(column, amount) \
+	" " column " = CASE WHEN " column " IS NULL THEN (" amount ") / elapsed.s" \
+	" ELSE 0.9 * " column " + 0.1 * (" amount ") / elapsed.s END"
+
+const char *
+migrate_progress_advance(Progress *progress, const RangeResult *result, const char *held_by)
+{
+	const char *phase;
+
+	progress->next_block = result->next;
+	progress->skipped += result->skipped;
+	progress->failed += result->failed;
+	note_left_behind(progress, result);
+	phase = phase_after(progress);
+	migrate_store_execute("UPDATE migrate.backfill SET phase = $2,"
+						  RATE("blocks_rate", "greatest($3 - next_block, 0)") ","
+						  RATE("rows_rate", "$9") ","
+						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
+						  " skipped = $7, failed = $8,"
+						  " rows_converted = rows_converted + $9,"
+						  " held_by = $10, updated_at = clock_timestamp()"
+						  " FROM (SELECT greatest(extract(epoch FROM clock_timestamp() - updated_at),"
+						  "  0.001)::double precision AS s"
+						  "  FROM migrate.backfill WHERE relation = $1) AS elapsed"
+						  " WHERE relation = $1",
+						  STORE_ARGS(store_relation(progress->heap), store_text(phase),
+									 store_bigint(progress->next_block),
+									 store_bigint(progress->end_block),
+									 store_bigint(progress->left_from),
+									 store_bigint(progress->left_to),
+									 store_bigint(progress->skipped),
+									 store_bigint(progress->failed),
+									 store_bigint(result->converted),
+									 store_text(held_by)));
+	return phase;
+}
+
+#define NEXT_ROUND \
+	" phase = '" PHASE_CONVERTING "', round = round + 1," \
+	" next_block = left_from, end_block = left_to," \
+	" left_from = NULL, left_to = NULL, skipped = 0, failed = 0," \
+	" round_started_at = clock_timestamp()"
+
+/* Returns the number of the round. */
+int
+migrate_progress_next_round(Oid heap)
+{
+	Progress	progress;
+
+	if (!migrate_progress_claim(heap, PHASE_WAITING, &progress))
+		return 0;
+	migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND " WHERE relation = $1",
+						  STORE_ARGS(store_relation(heap)));
+	return progress.round;
+}
+
+void
+migrate_progress_retry(Oid root)
+{
+	migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND ", last_error = NULL"
+						  " WHERE root = $1 AND phase = '" PHASE_FAILED "'",
+						  STORE_ARGS(store_relation(root)));
+}
+
+void
+migrate_progress_start_over(Oid root)
+{
+	migrate_store_execute("UPDATE migrate.backfill SET phase = '" PHASE_CONVERTING "',"
+						  " round = 0, held_by = NULL WHERE root = $1",
+						  STORE_ARGS(store_relation(root)));
+}
+
+/* ---- a managed table's heaps together ---- */
+
+void
+migrate_progress_set_phase(Oid root, const char *from, const char *to)
+{
+	migrate_store_execute("UPDATE migrate.backfill SET phase = $3, held_by = NULL,"
+						  " updated_at = clock_timestamp() WHERE root = $1 AND phase = $2",
+						  STORE_ARGS(store_relation(root), store_text(from), store_text(to)));
+}
+
+void
+migrate_progress_set_held_by(Oid root, const char *held_by)
+{
+	migrate_store_execute("UPDATE migrate.backfill SET held_by = $2"
+						  " WHERE root = $1 AND held_by IS DISTINCT FROM $2",
+						  STORE_ARGS(store_relation(root), store_text(held_by)));
+}
+
+void
+migrate_progress_forget(Oid root, int32 target)
+{
+	migrate_store_execute("DELETE FROM migrate.backfill WHERE root = $1 AND target <= $2",
+						  STORE_ARGS(store_relation(root), store_int(target)));
+}

@@ -1,0 +1,79 @@
+/*
+ * backfill/progress.h
+ *		How far the backfill of each heap has come, as the catalog holds it.
+ */
+#ifndef MIGRATE_BACKFILL_PROGRESS_H
+#define MIGRATE_BACKFILL_PROGRESS_H
+
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+
+#include "backfill/range.h"
+
+/*
+ * What a heap's backfill is at.
+ *
+ * converting	a round is under way
+ * waiting		a round has ended, and left rows that others hold
+ * failed		a round has ended, and left only rows that failed
+ * scanned		a round has ended, and left nothing: the proof is due
+ * settling		the proof holds, snapshots from before it do not yet
+ */
+#define PHASE_CONVERTING	"converting"
+#define PHASE_WAITING		"waiting"
+#define PHASE_FAILED		"failed"
+#define PHASE_SCANNED		"scanned"
+#define PHASE_SETTLING		"settling"
+
+typedef struct Progress
+{
+	Oid			heap;
+	Oid			filenode;
+	int			round;			/* 0: not begun */
+	int64		next_block;
+	int64		end_block;		/* exclusive */
+	int64		left_from;		/* blocks with rows left behind in this round; */
+	int64		left_to;		/* exclusive; equal: none */
+	int64		skipped;
+	int64		failed;
+} Progress;
+
+/*
+ * Have a row for every heap of a managed table, and none for what has ceased
+ * to be one. Returns how many heaps start over.
+ */
+extern uint64 migrate_progress_sync(Oid root, int32 target);
+
+/* The heaps (OIDs) of a managed table in a phase. */
+extern List *migrate_progress_heaps(Oid root, const char *phase);
+
+/*
+ * Take a heap's row for this transaction, if it is in the phase and no other
+ * session has it: whoever has the row is alone in converting the heap.
+ */
+extern bool migrate_progress_claim(Oid heap, const char *phase, Progress *progress);
+
+/* Look without taking it. */
+extern bool migrate_progress_read(Oid heap, Progress *progress);
+
+/* The heap was opened: clamp to what is there, start over if it was rewritten. */
+extern void migrate_progress_adjust(Progress *progress, Relation heap);
+
+/* Account for a range, and end the round with its last. Returns the phase. */
+extern const char *migrate_progress_advance(Progress *progress, const RangeResult *result,
+											const char *held_by);
+
+/* Begin another round, over what the last one left behind. */
+extern int	migrate_progress_next_round(Oid heap);
+
+/* The proof has failed: begin again with everything. */
+extern void migrate_progress_start_over(Oid root);
+
+/* From failed back to converting. */
+extern void migrate_progress_retry(Oid root);
+
+extern void migrate_progress_set_phase(Oid root, const char *from, const char *to);
+extern void migrate_progress_set_held_by(Oid root, const char *held_by);
+extern void migrate_progress_forget(Oid root, int32 target);
+
+#endif							/* MIGRATE_BACKFILL_PROGRESS_H */

@@ -1,0 +1,316 @@
+/*
+ * backfill/step.c
+ *		The backfill of one managed table, a transaction's worth at a time.
+ *
+ * It knows nothing of processes: a background worker and CALL migrate.run()
+ * both take step after step, also at the same time, each in a transaction of
+ * its own. A step holds no state that matters beyond it; what is to be done
+ * is read from the catalog each time.
+ *
+ * Locks of a step, in this order: AccessShareLock on the managed table and
+ * RowExclusiveLock on one heap, neither of them waited for (where expand,
+ * TRUNCATE or the like has the table, we come again), then the heap's row in
+ * migrate.backfill, then rows of the heap (mover.c). All are held to the
+ * step's end, which target_batch_time puts near.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "backfill/attempt.h"
+#include "backfill/progress.h"
+#include "backfill/step.h"
+#include "backfill/throttle.h"
+#include "catalog/store.h"
+#include "convert/conversion.h"
+
+/* A step reads no more blocks than this, be they empty. */
+#define MAX_BLOCKS_PER_STEP		8192
+
+/* How long to wait before another look at a lock, in milliseconds. */
+#define LOCK_WAIT				100
+
+/* Up to this many blocks stale rows are counted, beyond they are estimated. */
+#define MAX_BLOCKS_TO_COUNT		1024
+
+#define HELD_BY_RATE		"migrate.max_rows_per_second"
+#define HELD_BY_ROW_LOCKS	"locked rows"
+#define HELD_BY_OTHER		"another session at work"
+
+void
+migrate_backfill_init(Backfill *backfill, Oid root)
+{
+	memset(backfill, 0, sizeof(Backfill));
+	backfill->root = root;
+}
+
+static void
+wait_for(Backfill *backfill, const char *what, long pause)
+{
+	strlcpy(backfill->held_by, what, sizeof(backfill->held_by));
+	backfill->pause = pause;
+}
+
+void
+migrate_backfill_hold(Backfill *backfill, const char *held_by, long pause)
+{
+	wait_for(backfill, held_by ? held_by : "", pause);
+	migrate_progress_set_held_by(backfill->root, held_by);
+}
+
+/* Lock a relation, if it still exists and nobody is in the way. */
+static bool
+lock_relation(Oid relid, LOCKMODE mode, bool *exists)
+{
+	if (!ConditionalLockRelationOid(relid, mode))
+	{
+		*exists = true;
+		return false;
+	}
+	*exists = SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid));
+	return *exists;
+}
+
+/* The conversion of a table that has work left, else NULL. */
+static Conversion *
+incomplete_conversion(Oid root)
+{
+	Conversion *conversion = migrate_conversion_get(root);
+
+	for (int i = 0; conversion != NULL && i < conversion->nlive; i++)
+		if (!conversion->live[i].complete)
+			return conversion;
+	return NULL;
+}
+
+static int32
+target_version(const Conversion *conversion)
+{
+	return conversion->live[conversion->nlive - 1].version;
+}
+
+/* ---- a batch ---- */
+
+static void
+convert_batch(Backfill *backfill, Relation heap, Progress *progress)
+{
+	TimestampTz begin = GetCurrentTimestamp();
+	Conversion *conversion = migrate_conversion_get(RelationGetRelid(heap));
+	Range		range = {
+		.heap = heap,
+		.conversion = conversion,
+		.target = target_version(conversion),
+		.stop = backfill->stop,
+	};
+	RangeResult result;
+	const char *phase;
+	long		rest;
+
+	migrate_progress_adjust(progress, heap);
+	range.from = progress->next_block;
+	range.to = Min(progress->end_block, progress->next_block + MAX_BLOCKS_PER_STEP);
+	range.max_rows = migrate_throttle_batch_rows(backfill->rows_left,
+												 backfill->max_rows_per_second);
+	range.deadline = TimestampTzPlusMilliseconds(begin, backfill->target_batch_time);
+
+	migrate_range_start(&range, &result);
+	if (range.from < range.to)
+		migrate_attempt_range(&range, &result);
+	rest = migrate_throttle_rest(result.converted,
+								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
+								 backfill->max_rows_per_second);
+	backfill->converted = result.converted;
+	wait_for(backfill, rest > 0 ? HELD_BY_RATE : "", rest);
+	phase = migrate_progress_advance(progress, &result, rest > 0 ? HELD_BY_RATE : NULL);
+	if (strcmp(phase, PHASE_WAITING) == 0)
+		migrate_progress_set_held_by(backfill->root, HELD_BY_ROW_LOCKS);
+}
+
+/* Do a batch of a heap; false where others are in the way. */
+static bool
+try_heap(Backfill *backfill, Oid heap_oid)
+{
+	Progress	progress;
+	Relation	heap;
+	bool		exists;
+
+	if (!lock_relation(heap_oid, RowExclusiveLock, &exists))
+	{
+		wait_for(backfill, exists ? HELD_BY_TABLE_LOCK : "", LOCK_WAIT);
+		return false;
+	}
+	if (!migrate_progress_claim(heap_oid, PHASE_CONVERTING, &progress))
+	{
+		wait_for(backfill, HELD_BY_OTHER, LOCK_WAIT);
+		return false;
+	}
+	heap = table_open(heap_oid, NoLock);
+	convert_batch(backfill, heap, &progress);
+	table_close(heap, NoLock);
+	return true;
+}
+
+static BackfillStatus
+convert_some(Backfill *backfill, List *heaps)
+{
+	ListCell   *lc;
+
+	foreach(lc, heaps)
+		if (try_heap(backfill, lfirst_oid(lc)))
+			return BACKFILL_WORKED;
+	return BACKFILL_WAITING;
+}
+
+/* ---- rounds ---- */
+
+/*
+ * Nothing is left to convert but rows that others held when we came by. The
+ * next round begins after a pause, which grows with every round in vain.
+ */
+static BackfillStatus
+begin_next_rounds(Backfill *backfill, List *heaps)
+{
+	int			round = 0;
+	ListCell   *lc;
+
+	foreach(lc, heaps)
+		round = Max(round, migrate_progress_next_round(lfirst_oid(lc)));
+	wait_for(backfill, HELD_BY_ROW_LOCKS, migrate_throttle_round(round));
+	return BACKFILL_WAITING;
+}
+
+static BackfillStatus
+next_thing(Backfill *backfill, int32 target)
+{
+	List	   *heaps;
+
+	heaps = migrate_progress_heaps(backfill->root, PHASE_CONVERTING);
+	if (heaps != NIL)
+		return convert_some(backfill, heaps);
+	heaps = migrate_progress_heaps(backfill->root, PHASE_WAITING);
+	if (heaps != NIL)
+		return begin_next_rounds(backfill, heaps);
+
+	/* Before the end is believed: has a partition been attached? */
+	if (migrate_progress_sync(backfill->root, target) > 0)
+		return BACKFILL_WORKED;
+	heaps = migrate_progress_heaps(backfill->root, PHASE_FAILED);
+	return heaps != NIL ? BACKFILL_FAILED : BACKFILL_SCANNED;
+}
+
+BackfillStatus
+migrate_backfill_step(Backfill *backfill)
+{
+	Conversion *conversion;
+	bool		exists;
+
+	backfill->converted = 0;
+	wait_for(backfill, "", 0);
+	if (!lock_relation(backfill->root, AccessShareLock, &exists))
+	{
+		if (!exists)
+			return BACKFILL_NOTHING;
+		wait_for(backfill, HELD_BY_TABLE_LOCK, LOCK_WAIT);
+		return BACKFILL_WAITING;
+	}
+	conversion = incomplete_conversion(backfill->root);
+	if (conversion == NULL)
+		return BACKFILL_NOTHING;
+	if (backfill->target != target_version(conversion))
+	{
+		backfill->target = target_version(conversion);
+		migrate_progress_sync(backfill->root, backfill->target);
+	}
+	return next_thing(backfill, backfill->target);
+}
+
+/* ---- what remains ---- */
+
+static int64
+count_stale(Relation heap, Conversion *conversion, int64 from, int64 to)
+{
+	Range		range = {
+		.heap = heap,
+		.conversion = conversion,
+		.target = target_version(conversion),
+		.from = from,
+		.to = Min(to, RelationGetNumberOfBlocks(heap)),
+	};
+
+	return range.from < range.to ? migrate_range_count(&range) : 0;
+}
+
+/* As many rows per block as ANALYZE found, were they all stale. */
+static int64
+estimate_stale(Relation heap, int64 blocks)
+{
+	BlockNumber pages;
+	double		rows;
+	double		all_visible;
+
+	table_relation_estimate_size(heap, NULL, &pages, &rows, &all_visible);
+	return pages > 0 ? (int64) (rows / pages * blocks) : 0;
+}
+
+/* Of rows left behind: those still stale, or where that is far to look, those noted. */
+static int64
+left_behind(Relation heap, Conversion *conversion, const Progress *progress)
+{
+	if (progress->left_to - progress->left_from > MAX_BLOCKS_TO_COUNT)
+		return progress->skipped + progress->failed;
+	return count_stale(heap, conversion, progress->left_from,
+					   Min(progress->left_to, progress->next_block));
+}
+
+static int64
+remaining_in_heap(Oid heap_oid)
+{
+	Relation	heap = table_open(heap_oid, AccessShareLock);
+	Conversion *conversion = migrate_conversion_get(heap_oid);
+	int64		remaining = 0;
+	Progress	progress;
+
+	if (!migrate_progress_read(heap_oid, &progress) || progress.round == 0 ||
+		progress.filenode != heap->rd_rel->relfilenode)
+	{
+		memset(&progress, 0, sizeof(Progress));
+		progress.end_block = RelationGetNumberOfBlocks(heap);
+	}
+	if (conversion != NULL)
+		remaining = left_behind(heap, conversion, &progress) +
+			(progress.end_block - progress.next_block > MAX_BLOCKS_TO_COUNT
+			 ? estimate_stale(heap, progress.end_block - progress.next_block)
+			 : count_stale(heap, conversion, progress.next_block, progress.end_block));
+	table_close(heap, AccessShareLock);
+	return remaining;
+}
+
+int64
+migrate_backfill_remaining(Oid root)
+{
+	Conversion *conversion;
+	int64		remaining = 0;
+	ListCell   *lc;
+
+	LockRelationOid(root, AccessShareLock);
+	conversion = incomplete_conversion(root);
+	if (conversion == NULL)
+		return 0;
+	migrate_progress_sync(root, target_version(conversion));
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
+										 " WHERE root = $1 AND phase NOT IN"
+										 "  ('" PHASE_SCANNED "', '" PHASE_SETTLING "')"
+										 " ORDER BY relation",
+										 STORE_ARGS(store_relation(root))))
+		remaining += remaining_in_heap(atooid(lfirst(lc)));
+	PopActiveSnapshot();
+	return remaining;
+}

@@ -1,0 +1,54 @@
+/*
+ * backfill/step.h
+ *		The backfill of one managed table, a transaction's worth at a time.
+ */
+#ifndef MIGRATE_BACKFILL_STEP_H
+#define MIGRATE_BACKFILL_STEP_H
+
+#include <signal.h>
+
+typedef enum BackfillStatus
+{
+	BACKFILL_NOTHING,			/* the table has no migration that is incomplete */
+	BACKFILL_WORKED,			/* go on */
+	BACKFILL_WAITING,			/* others are in the way: see held_by */
+	BACKFILL_FAILED,			/* only rows that fail are left */
+	BACKFILL_SCANNED			/* nothing was left behind: time for the proof */
+} BackfillStatus;
+
+/* What the driver of steps, too, may find in the way. */
+#define HELD_BY_TABLE_LOCK	"a lock on the table"
+
+typedef struct Backfill
+{
+	Oid			root;
+
+	/* How to go about it; may be changed between steps. */
+	int64		rows_left;		/* to convert at most; 0: no limit */
+	int			max_rows_per_second;	/* 0: no limit */
+	int			target_batch_time;	/* milliseconds */
+	const volatile sig_atomic_t *stop;	/* NULL, or end the batch when it is set */
+
+	/* What the last step did. */
+	int64		converted;
+	long		pause;			/* milliseconds to rest before the next step */
+	char		held_by[256];	/* what it waits for; empty: nothing */
+
+	int32		target;			/* private: the version last synced for */
+} Backfill;
+
+extern void migrate_backfill_init(Backfill *backfill, Oid root);
+
+/*
+ * Do one step in the caller's transaction, which the caller then commits
+ * before it rests. The transaction is READ COMMITTED.
+ */
+extern BackfillStatus migrate_backfill_step(Backfill *backfill);
+
+/* How many rows are stale: exact where few blocks are left, else an estimate. */
+extern int64 migrate_backfill_remaining(Oid root);
+
+/* Say for all to see what the table waits for; NULL: nothing. */
+extern void migrate_backfill_hold(Backfill *backfill, const char *held_by, long pause);
+
+#endif							/* MIGRATE_BACKFILL_STEP_H */

@@ -1,0 +1,332 @@
+/*
+ * guard/contract_gate.c
+ *		May a migration be contracted? All reasons against it, not the first.
+ *
+ * A check is a row of the table at the end of this file: its name, and a
+ * function that looks and says what stands in the way and what to type about
+ * it. Checks only look. They take no lock that blocks anyone, so that
+ * migrate.check_contract() can be asked at any time; lifecycle/contract.c runs
+ * them again under its lock.
+ *
+ * What is against it, by name:
+ *
+ *	state		the migration is not complete
+ *	rows		the proof is missing, or rows failed to convert
+ *	constraints	constraints on the new columns are not validated yet
+ *	dependents	other migrations still use what would be dropped
+ *	objects		views, indexes, functions ... use it
+ *	snapshots	somebody may still look at the table as it was before
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "catalog/store.h"
+#include "guard/contract_gate.h"
+#include "guard/dependent_objects.h"
+#include "guard/old_snapshots.h"
+
+/* ---- putting findings into words ---- */
+
+static void
+fail(GateFinding *finding, char *detail, char *hint)
+{
+	finding->ok = false;
+	finding->detail = detail;
+	finding->hint = hint;
+}
+
+static char *
+join(List *strings, const char *separator)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	foreach(lc, strings)
+		appendStringInfo(&buf, "%s%s", buf.len > 0 ? separator : "", (char *) lfirst(lc));
+	return buf.data;
+}
+
+static char *
+call_sql(const char *function, const char *argument)
+{
+	return psprintf("SELECT migrate.%s(%s)", function, quote_literal_cstr(argument));
+}
+
+static StoreArg
+store_names(List *names)
+{
+	Datum	   *elements = palloc((list_length(names) + 1) * sizeof(Datum));
+	int			count = 0;
+	ListCell   *lc;
+
+	foreach(lc, names)
+		elements[count++] = store_name(lfirst(lc)).value;
+	return store_datum(NAMEARRAYOID,
+					   PointerGetDatum(construct_array(elements, count, NAMEOID, NAMEDATALEN,
+													   false, TYPALIGN_CHAR)),
+					   false);
+}
+
+/* ---- what is at stake ---- */
+
+static bool
+contains_name(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Where another live migration removes the same column, it is left for that
+ * one to drop: else neither could be contracted, since each of them reads it.
+ */
+List *
+migrate_gate_columns_to_drop(const Migration *migration)
+{
+	List	   *live = migrate_migration_load_live(migration->relid);
+	List	   *columns = NIL;
+	ListCell   *column;
+	ListCell   *lc;
+
+	foreach(column, migration->remove)
+	{
+		bool		is_left = false;
+
+		foreach(lc, live)
+		{
+			Migration  *other = lfirst(lc);
+
+			if (strcmp(other->name, migration->name) != 0 &&
+				contains_name(other->remove, lfirst(column)))
+				is_left = true;
+		}
+		if (!is_left)
+			columns = lappend(columns, lfirst(column));
+	}
+	return columns;
+}
+
+/* ---- the checks ---- */
+
+static char *
+backfill_percent(const Migration *migration)
+{
+	return migrate_store_fetch("SELECT floor(100.0 * sum(next_block) / nullif(sum(blocks_total), 0))"
+							   " FROM migrate.backfill WHERE root = $1",
+							   STORE_ARGS(store_relation(migration->relid)));
+}
+
+static void
+check_state(const Migration *migration, GateFinding *finding)
+{
+	const char *state = migrate_migration_state_name(migration->state);
+	char	   *percent;
+
+	switch (migration->state)
+	{
+		case MIGRATION_COMPLETE:
+			break;
+		case MIGRATION_EXPANDED:
+			percent = backfill_percent(migration);
+			fail(finding,
+				 psprintf("The migration is %s, not complete: the backfill has gone through %s %% of the table.",
+						  state, percent ? percent : "0"),
+				 psprintf("Wait for it: %s", call_sql("wait", migration->name)));
+			break;
+		case MIGRATION_CONTRACTED:
+			finding->detail = "The migration is contracted already.";
+			break;
+		default:
+			fail(finding, psprintf("The migration is %s, not complete.", state),
+				 psprintf("Expand it first: %s", call_sql("expand", migration->name)));
+	}
+}
+
+/*
+ * The proof: a validated CHECK by which the server itself vouches for every
+ * row. Its text is compared too, should a superuser have put another in place.
+ */
+static char *
+proof_state(const Migration *migration, const char *proof)
+{
+	return migrate_store_fetch("SELECT CASE WHEN c.oid IS NULL THEN 'missing'"
+							   " WHEN pg_get_constraintdef(c.oid) NOT IN (p.def, p.def || ' NOT VALID') THEN 'altered'"
+							   " WHEN NOT c.convalidated THEN 'not validated' END"
+							   " FROM (SELECT g.relation, $3::name AS conname,"
+							   "   format('CHECK ((%I >= %s))', g.version_column, $2::int) AS def"
+							   "  FROM migrate.managed g WHERE g.relation = $1) p"
+							   " LEFT JOIN pg_constraint c ON c.conrelid = p.relation"
+							   "  AND c.conname = p.conname AND c.contype = 'c'",
+							   STORE_ARGS(store_relation(migration->relid),
+										  store_int(migration->version),
+										  store_name(proof)));
+}
+
+static void
+check_rows(const Migration *migration, GateFinding *finding)
+{
+	char	   *failures;
+	char	   *proof;
+	char	   *state;
+
+	if (!migrate_migration_is_live(migration))
+		return;
+	failures = migrate_store_fetch("SELECT count(*) FROM migrate.failure"
+								   " WHERE migration = $1 HAVING count(*) > 0",
+								   STORE_ARGS(store_text(migration->name)));
+	proof = migrate_migration_proof_name(migrate_migration_version_column(migration->relid),
+										 migration->version);
+	state = proof_state(migration, proof);
+	if (failures != NULL)
+		fail(finding,
+			 psprintf("%s rows could not be converted.", failures),
+			 psprintf("migrate.failures names them; correct them, then: SELECT migrate.retry(%s)",
+					  quote_literal_cstr(migrate_store_relation_sql(migration->relid))));
+	else if (state != NULL)
+		fail(finding,
+			 psprintf("There is no proof that no stale row is left: constraint \"%s\" is %s.",
+					  proof, state),
+			 psprintf("The backfill validates it when all rows are converted: %s",
+					  call_sql("wait", migration->name)));
+}
+
+#define UNVALIDATED \
+	" FROM pg_constraint c" \
+	" WHERE (c.conrelid = $1 OR c.conrelid IN (SELECT relid FROM pg_partition_tree($1)))" \
+	" AND NOT c.convalidated AND c.coninhcount = 0 AND c.conparentid = 0" \
+	" AND EXISTS (SELECT 1 FROM migrate.added_column n, pg_attribute a" \
+	"  WHERE n.migration = $2 AND a.attrelid = c.conrelid AND a.attname = n.name" \
+	"  AND a.attnum = ANY (c.conkey))"
+
+static void
+check_constraints(const Migration *migration, GateFinding *finding)
+{
+	char	   *names;
+	char	   *statements;
+
+	if (!migrate_migration_is_live(migration))
+		return;
+	names = migrate_store_fetch("SELECT string_agg(format('%I of table %s', c.conname,"
+								" c.conrelid::regclass), ', ' ORDER BY c.conname)" UNVALIDATED,
+								STORE_ARGS(store_relation(migration->relid),
+										   store_text(migration->name)));
+	if (names == NULL)
+		return;
+	statements = migrate_store_fetch("SELECT string_agg(format('ALTER TABLE %s VALIDATE CONSTRAINT %I',"
+									 " c.conrelid::regclass, c.conname), '; ' ORDER BY c.conname)" UNVALIDATED,
+									 STORE_ARGS(store_relation(migration->relid),
+												store_text(migration->name)));
+	fail(finding, psprintf("Constraints on the new columns are not validated: %s.", names),
+		 statements);
+}
+
+/*
+ * Live migrations of the table that read or assign what would be dropped,
+ * whatever their order; and defined ones that were declared to come after this
+ * one. One that was rolled back does not count: it may never come again.
+ */
+#define USERS \
+	" FROM migrate.migration o, LATERAL (" \
+	"  SELECT u.name FROM unnest(o.inputs) u (name)" \
+	"  UNION SELECT a.target FROM migrate.assignment a WHERE a.migration = o.name" \
+	"  UNION SELECT n.name FROM migrate.added_column n WHERE n.migration = o.name) used" \
+	" WHERE o.relation = $1 AND o.name <> $2 AND used.name = ANY ($3)" \
+	" AND (o.state IN ('expanded', 'complete')" \
+	"  OR o.state = 'defined' AND $2 = ANY (o.depends_on))"
+
+static void
+check_dependents(const Migration *migration, GateFinding *finding)
+{
+	StoreArg	args[3];
+	char	   *users;
+	char	   *calls;
+
+	args[0] = store_relation(migration->relid);
+	args[1] = store_text(migration->name);
+	args[2] = store_names(migrate_gate_columns_to_drop(migration));
+	users = migrate_store_fetch("SELECT string_agg(format('migration \"%s\" (%s) uses column \"%s\"',"
+								" o.name, o.state, used.name), ', ' ORDER BY o.seq, used.name)" USERS,
+								lengthof(args), args);
+	if (users == NULL)
+		return;
+	calls = migrate_store_fetch("SELECT string_agg(call, '; ' ORDER BY seq) FROM (SELECT DISTINCT o.seq,"
+								" CASE o.state WHEN 'defined' THEN format('SELECT migrate.expand(%L)', o.name)"
+								" ELSE format('SELECT migrate.contract(%L)', o.name) END AS call" USERS ") calls",
+								lengthof(args), args);
+	fail(finding, psprintf("What would be dropped is in use: %s.", users),
+		 psprintf("Finish those or roll them back first: %s", calls));
+}
+
+static void
+check_objects(const Migration *migration, GateFinding *finding)
+{
+	List	   *columns = migrate_gate_columns_to_drop(migration);
+	List	   *objects = migrate_objects_using(migration->relid, columns, true);
+
+	if (objects != NIL)
+		fail(finding,
+			 psprintf("What would be dropped is in use by: %s.", join(objects, ", ")),
+			 "Drop them, or change them to use the new columns.");
+}
+
+static void
+check_snapshots(const Migration *migration, GateFinding *finding)
+{
+	char	   *hint;
+	char	   *older;
+
+	if (!migrate_migration_is_live(migration))
+		return;
+	older = migrate_snapshots_older(migration, &hint);
+	if (older == NULL)
+		return;
+	fail(finding, psprintf("Older than the completion: %s.", older),
+		 psprintf("Wait for them (migrate.contract does, if given a wait), or: %s", hint));
+	finding->may_pass = true;
+}
+
+/* ---- all of them ---- */
+
+typedef struct GateCheck
+{
+	const char *name;
+	void		(*look) (const Migration *migration, GateFinding *finding);
+} GateCheck;
+
+static const GateCheck checks[] = {
+	{"state", check_state},
+	{"rows", check_rows},
+	{"constraints", check_constraints},
+	{"dependents", check_dependents},
+	{"objects", check_objects},
+	{"snapshots", check_snapshots},
+};
+
+List *
+migrate_gate_run(const Migration *migration, List *skip)
+{
+	List	   *findings = NIL;
+
+	for (int i = 0; i < lengthof(checks); i++)
+	{
+		GateFinding *finding;
+
+		if (contains_name(skip, checks[i].name))
+			continue;
+		finding = palloc0(sizeof(GateFinding));
+		finding->check = checks[i].name;
+		finding->ok = true;
+		if (i == 0 || migration->state != MIGRATION_CONTRACTED)
+			checks[i].look(migration, finding);
+		findings = lappend(findings, finding);
+	}
+	return findings;
+}

@@ -1,0 +1,267 @@
+/*
+ * guard/dependent_objects.c
+ *		What else in the database uses some columns of a table.
+ *
+ * The server records in pg_depend what uses a column; some of it DROP COLUMN
+ * refuses to break, some of it (indexes, CHECK constraints, statistics,
+ * publications' column lists) it would drop without a word. Here all of it is
+ * named, for a person to decide.
+ *
+ * What it does not record cannot be seen here: the bodies of functions in
+ * PL/pgSQL or quoted SQL, and the applications' queries.
+ *
+ * No lock is taken: the answer is as of now, and DROP COLUMN ... RESTRICT has
+ * the last word under its own lock.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_trigger.h"
+#include "nodes/bitmapset.h"
+#include "rewrite/rewriteSupport.h"
+#include "utils/array.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "guard/dependent_objects.h"
+#include "migrate.h"
+
+typedef struct Search
+{
+	Oid			heap;			/* the table, or the partition at hand */
+	bool		is_partition;
+	Bitmapset  *attnums;		/* the columns asked for, in that heap */
+	bool		own_constraints;
+	ObjectAddresses *seen;
+	List	   *found;			/* of char * */
+} Search;
+
+static HeapTuple
+fetch_row(Oid catalog, Oid index, AttrNumber column, Oid oid)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, index, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return tuple;
+}
+
+/* ---- which dependents count, and as what ---- */
+
+/* A column's default is its own; a generated column is another that uses it. */
+static bool
+resolve_default(const Search *search, ObjectAddress *object)
+{
+	*object = GetAttrDefaultColumnAddress(object->objectId);
+	return OidIsValid(object->objectId) &&
+		!(object->objectId == search->heap &&
+		  bms_is_member(object->objectSubId, search->attnums));
+}
+
+/* The rule of a view stands for the view. */
+static bool
+resolve_rule(ObjectAddress *object)
+{
+	HeapTuple	tuple = fetch_row(RewriteRelationId, RewriteOidIndexId,
+								  Anum_pg_rewrite_oid, object->objectId);
+	Form_pg_rewrite rule;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	rule = (Form_pg_rewrite) GETSTRUCT(tuple);
+	if (strcmp(NameStr(rule->rulename), ViewSelectRuleName) == 0)
+		ObjectAddressSet(*object, RelationRelationId, rule->ev_class);
+	return true;
+}
+
+/* Does a constraint of the heap itself name no columns but those asked for? */
+static bool
+is_own_constraint(const Search *search, HeapTuple tuple)
+{
+	Form_pg_constraint constraint = (Form_pg_constraint) GETSTRUCT(tuple);
+	bool		isnull;
+	Datum		conkey = SysCacheGetAttr(CONSTROID, tuple, Anum_pg_constraint_conkey, &isnull);
+	ArrayType  *array;
+
+	if (constraint->conrelid != search->heap || isnull)
+		return false;
+	array = DatumGetArrayTypeP(conkey);
+	for (int i = 0; i < ARR_DIMS(array)[0]; i++)
+		if (!bms_is_member(((int16 *) ARR_DATA_PTR(array))[i], search->attnums))
+			return false;
+	return true;
+}
+
+/* One that a partition has from its parent is named there. */
+static bool
+resolve_constraint(const Search *search, const ObjectAddress *object)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(object->objectId));
+	Form_pg_constraint constraint;
+	bool		counts;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	constraint = (Form_pg_constraint) GETSTRUCT(tuple);
+	counts = !(search->is_partition && constraint->conrelid == search->heap &&
+			   (constraint->coninhcount > 0 || OidIsValid(constraint->conparentid))) &&
+		(search->own_constraints || !is_own_constraint(search, tuple));
+	ReleaseSysCache(tuple);
+	return counts;
+}
+
+static bool
+resolve_trigger(const ObjectAddress *object)
+{
+	HeapTuple	tuple = fetch_row(TriggerRelationId, TriggerOidIndexId,
+								  Anum_pg_trigger_oid, object->objectId);
+	Form_pg_trigger trigger;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	return !trigger->tgisinternal && !OidIsValid(trigger->tgparentid) &&
+		strcmp(NameStr(trigger->tgname), MIGRATE_TRIGGER_NAME) != 0;
+}
+
+/* A column's own sequence goes with it; an index of a partition may be part of its parent's. */
+static bool
+resolve_relation(const ObjectAddress *object)
+{
+	char		relkind = get_rel_relkind(object->objectId);
+
+	if (object->objectSubId != 0)
+		return true;
+	return relkind != RELKIND_SEQUENCE &&
+		!(relkind == RELKIND_INDEX && get_rel_relispartition(object->objectId));
+}
+
+/* Does a dependent count? Replaces it by what a person would call it. */
+static bool
+resolve(const Search *search, ObjectAddress *object)
+{
+	switch (object->classId)
+	{
+		case AttrDefaultRelationId:
+			return resolve_default(search, object);
+		case RewriteRelationId:
+			return resolve_rule(object);
+		case ConstraintRelationId:
+			return resolve_constraint(search, object);
+		case TriggerRelationId:
+			return resolve_trigger(object);
+		case RelationRelationId:
+			return resolve_relation(object);
+		default:
+			return true;
+	}
+}
+
+/* ---- searching ---- */
+
+static void
+note(Search *search, ObjectAddress object)
+{
+	char	   *description;
+
+	if (!resolve(search, &object) || object_address_present(&object, search->seen))
+		return;
+	add_exact_object_address(&object, search->seen);
+	description = getObjectDescription(&object, true);
+	if (description != NULL)
+		search->found = lappend(search->found, description);
+}
+
+static void
+search_column(Search *search, AttrNumber attnum)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(search->heap));
+	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(attnum));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend row = (Form_pg_depend) GETSTRUCT(tuple);
+		ObjectAddress object;
+
+		ObjectAddressSubSet(object, row->classid, row->objid, row->objsubid);
+		note(search, object);
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+}
+
+static void
+search_heap(Search *search, List *columns)
+{
+	ListCell   *lc;
+	int			attnum = -1;
+
+	search->attnums = NULL;
+	foreach(lc, columns)
+	{
+		AttrNumber	number = get_attnum(search->heap, lfirst(lc));
+
+		if (number > 0)
+			search->attnums = bms_add_member(search->attnums, number);
+	}
+	while ((attnum = bms_next_member(search->attnums, attnum)) >= 0)
+		search_column(search, attnum);
+}
+
+static int
+compare_descriptions(const ListCell *a, const ListCell *b)
+{
+	return strcmp(lfirst(a), lfirst(b));
+}
+
+List *
+migrate_objects_using(Oid relid, List *columns, bool own_constraints)
+{
+	Search		search = {
+		.own_constraints = own_constraints,
+		.seen = new_object_addresses(),
+	};
+	ListCell   *lc;
+
+	if (columns == NIL)
+		return NIL;
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		search.heap = lfirst_oid(lc);
+		search.is_partition = search.heap != relid;
+		search_heap(&search, columns);
+	}
+	free_object_addresses(search.seen);
+	list_sort(search.found, compare_descriptions);
+	return search.found;
+}

@@ -1,0 +1,18 @@
+/*
+ * guard/dependent_objects.h
+ *		What else in the database uses some columns of a table.
+ */
+#ifndef MIGRATE_GUARD_DEPENDENT_OBJECTS_H
+#define MIGRATE_GUARD_DEPENDENT_OBJECTS_H
+
+#include "nodes/pg_list.h"
+
+/*
+ * Descriptions (of char *) of the objects that use any of the named columns of
+ * a table or of its partitions, each once: views rather than their rules. What
+ * belongs to a column itself, and what is ours, is left out; so are, unless
+ * own_constraints, constraints of the table over no other columns than those.
+ */
+extern List *migrate_objects_using(Oid relid, List *columns, bool own_constraints);
+
+#endif							/* MIGRATE_GUARD_DEPENDENT_OBJECTS_H */

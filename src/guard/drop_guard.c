@@ -1,0 +1,665 @@
+/*
+ * guard/drop_guard.c
+ *		Refusing what would take away what a live migration needs.
+ *
+ * Guarded are, while a migration is expanded or complete: the columns that it
+ * adds, removes, reads or assigns, the row version column with its default and
+ * its NOT NULL, the proof constraint, the write trigger, the table, and (since the
+ * trigger hangs on it) the extension. To drop, rename or retype them is refused to everybody, however
+ * it is said: the server tells us of each object that a command drops, by
+ * cascade too, and of each catalog row that it changes. A superuser who knows
+ * better sets migrate.guard to off. Contract and rollback need no such leave:
+ * they first move their migration to a state that is not live, and what is still
+ * guarded then is what they must not touch.
+ *
+ * Not guarded: partitions of a managed table come and go with the data in them.
+ *
+ * The hook stands inside the server's DDL, under its lock on the table. At
+ * OAT_POST_ALTER the command counter has not moved yet, so that the caches and
+ * MVCC scans show the object as it was and SnapshotSelf shows what it will be.
+ * Both are read before anything else is done.
+ *
+ * What commands are let through changes what we know: a dropped table takes
+ * its rows of our catalog along, a renamed column is renamed in the
+ * definitions that are not live, and after any rename the expressions' texts
+ * are written anew. All of that is part of the command's transaction.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "catalog/migration.h"
+#include "catalog/store.h"
+#include "convert/conversion.h"
+#include "convert/expression.h"
+#include "guard/drop_guard.h"
+#include "guc.h"
+#include "migrate.h"
+
+static object_access_hook_type next_object_access_hook = NULL;
+static ProcessUtility_hook_type next_process_utility_hook = NULL;
+
+/* Is the command at work one that drops whole tables? */
+static bool dropping_tables = false;
+
+/* ---- what is guarded ---- */
+
+/*
+ * A table's conversion where the guard holds over it. Only plain and
+ * partitioned tables that last can be managed; asking for others would but
+ * fill the cache.
+ */
+static Conversion *
+guarded_conversion(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	if ((relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE) ||
+		get_rel_persistence(relid) == RELPERSISTENCE_TEMP)
+		return NULL;
+	return migrate_conversion_get(relid);
+}
+
+static bool
+is_assigned_or_read(List *assignments, AttrNumber attnum)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+	{
+		Assignment *assignment = lfirst(lc);
+
+		if (assignment->target == attnum || bms_is_member(attnum, assignment->inputs))
+			return true;
+	}
+	return false;
+}
+
+static const char use_of_version_column[] = "The column says in which form each row is stored.";
+
+/* What a live migration needs a column for; NULL where it does not. */
+static const char *
+use_of_column(const LiveMigration *live, AttrNumber attnum)
+{
+	if (bms_is_member(attnum, live->added))
+		return "The column belongs to the new form, which the migration adds.";
+	if (bms_is_member(attnum, live->removed))
+		return "The column belongs to the old form, which is kept until the migration is contracted.";
+	if (is_assigned_or_read(live->ups, attnum) || is_assigned_or_read(live->downs, attnum))
+		return "The migration converts rows from or to that column.";
+	return NULL;
+}
+
+/* The live migration whose proof a constraint of that name is. */
+static const LiveMigration *
+proven_migration(const Conversion *conversion, const char *constraint)
+{
+	const char *column = NameStr(TupleDescAttr(conversion->tupdesc,
+											   conversion->version_attno - 1)->attname);
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		LiveMigration *live = &conversion->live[i];
+
+		if (strcmp(migrate_migration_proof_name(column, live->version), constraint) == 0)
+			return live;
+	}
+	return NULL;
+}
+
+/* ---- refusing ---- */
+
+static void
+refuse(const char *verb, const char *object, const LiveMigration *live, const char *why)
+{
+	char	   *name = quote_literal_cstr(live->name);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot %s %s while migration \"%s\" is live", verb, object, live->name),
+			 errdetail("%s", why),
+			 errhint("SELECT migrate.contract(%s) ends the migration by dropping its old form, SELECT migrate.rollback(%s) by dropping its new form.",
+					 name, name)));
+}
+
+static void
+refuse_column(const char *verb, const Conversion *conversion, AttrNumber attnum)
+{
+	char	   *object = psprintf("column \"%s\" of table \"%s\"",
+								  get_attname(conversion->relid, attnum, false),
+								  get_rel_name(conversion->relid));
+
+	if (attnum == conversion->version_attno)
+		refuse(verb, object, &conversion->live[0], use_of_version_column);
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		const char *use = use_of_column(&conversion->live[i], attnum);
+
+		if (use != NULL)
+			refuse(verb, object, &conversion->live[i], use);
+	}
+}
+
+static char *
+live_names(const Conversion *conversion)
+{
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < conversion->nlive; i++)
+		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "", conversion->live[i].name);
+	return names.data;
+}
+
+static void
+refuse_table(const Conversion *conversion)
+{
+	refuse("drop", psprintf("table \"%s\"", get_rel_name(conversion->relid)),
+		   &conversion->live[0],
+		   psprintf("Live migrations of the table: %s.", live_names(conversion)));
+}
+
+/*
+ * A part of a table that goes by itself, or with the table: the server drops
+ * the parts first.
+ */
+static void
+refuse_part(const char *verb, const char *kind, const char *name,
+			const Conversion *conversion, const LiveMigration *live, const char *why)
+{
+	if (dropping_tables)
+		refuse_table(conversion);
+	refuse(verb, psprintf("%s \"%s\" of table \"%s\"", kind, name,
+						  get_rel_name(conversion->relid)), live, why);
+}
+
+/* ---- catalog rows, as they were and as they will be ---- */
+
+static HeapTuple
+fetch_row(Oid catalog, Oid index, int nkeys, ScanKey keys, Snapshot snapshot)
+{
+	Relation	rel = table_open(catalog, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, index, true, snapshot, nkeys, keys);
+	HeapTuple	tuple = systable_getnext(scan);
+
+	if (HeapTupleIsValid(tuple))
+		tuple = heap_copytuple(tuple);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return tuple;
+}
+
+static HeapTuple
+fetch_row_by_oid(Oid catalog, Oid index, AttrNumber column, Oid oid, Snapshot snapshot)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	return fetch_row(catalog, index, 1, &key, snapshot);
+}
+
+static HeapTuple
+fetch_column(Oid relid, AttrNumber attnum, Snapshot snapshot)
+{
+	ScanKeyData keys[2];
+
+	ScanKeyInit(&keys[0], Anum_pg_attribute_attrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[1], Anum_pg_attribute_attnum, BTEqualStrategyNumber,
+				F_INT2EQ, Int16GetDatum(attnum));
+	return fetch_row(AttributeRelationId, AttributeRelidNumIndexId, 2, keys, snapshot);
+}
+
+static HeapTuple
+fetch_trigger(Oid oid, Snapshot snapshot)
+{
+	return fetch_row_by_oid(TriggerRelationId, TriggerOidIndexId,
+							Anum_pg_trigger_oid, oid, snapshot);
+}
+
+static HeapTuple
+fetch_constraint(Oid oid, Snapshot snapshot)
+{
+	return fetch_row_by_oid(ConstraintRelationId, ConstraintOidIndexId,
+							Anum_pg_constraint_oid, oid, snapshot);
+}
+
+/* ---- dropping ---- */
+
+static void
+on_drop_column(Oid relid, AttrNumber attnum)
+{
+	Conversion *conversion = guarded_conversion(relid);
+
+	if (conversion != NULL)
+		refuse_column("drop", conversion, attnum);
+}
+
+static void
+on_drop_table(Oid relid)
+{
+	Conversion *conversion = guarded_conversion(relid);
+
+	if (conversion != NULL && conversion->root == relid)
+		refuse_table(conversion);
+}
+
+/* A partition's constraint goes with the partition; alone the server does not let it go. */
+static void
+on_drop_constraint(Oid oid)
+{
+	HeapTuple	tuple = fetch_constraint(oid, NULL);
+	Form_pg_constraint constraint;
+	Conversion *conversion;
+	const LiveMigration *live;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	constraint = (Form_pg_constraint) GETSTRUCT(tuple);
+	conversion = guarded_conversion(constraint->conrelid);
+	if (conversion == NULL || conversion->root != constraint->conrelid)
+		return;
+	live = proven_migration(conversion, NameStr(constraint->conname));
+	if (live != NULL)
+		refuse_part("drop", "constraint", NameStr(constraint->conname), conversion, live,
+					"It holds new rows to the migration's version, and proves in the end that no stale row is left.");
+}
+
+/* Likewise a partition's copy of the trigger. */
+static void
+on_drop_trigger(Oid oid)
+{
+	HeapTuple	tuple = fetch_trigger(oid, NULL);
+	Form_pg_trigger trigger;
+	Conversion *conversion;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	if (strcmp(NameStr(trigger->tgname), MIGRATE_TRIGGER_NAME) != 0)
+		return;
+	conversion = guarded_conversion(trigger->tgrelid);
+	if (conversion != NULL && conversion->root == trigger->tgrelid)
+		refuse_part("drop", "trigger", NameStr(trigger->tgname), conversion,
+					&conversion->live[0], "It keeps both forms in step on every write.");
+}
+
+/*
+ * SET DEFAULT and DROP COLUMN come here too: the server drops the old default
+ * first. By its default the write trigger knows that a statement did not say a
+ * row's version.
+ */
+static void
+on_drop_default(Oid oid)
+{
+	ObjectAddress column = GetAttrDefaultColumnAddress(oid);
+	Conversion *conversion;
+
+	if (!OidIsValid(column.objectId))
+		return;
+	conversion = guarded_conversion(column.objectId);
+	if (conversion == NULL || column.objectSubId != conversion->version_attno)
+		return;
+	if (dropping_tables && conversion->root != column.objectId)
+		return;					/* goes with its partition */
+	refuse_part("alter or drop", "column",
+				get_attname(column.objectId, column.objectSubId, false), conversion,
+				&conversion->live[0], use_of_version_column);
+}
+
+static void
+guard_drop(Oid class, Oid oid, int subid)
+{
+	switch (class)
+	{
+		case RelationRelationId:
+			if (subid != 0)
+				on_drop_column(oid, subid);
+			else
+				on_drop_table(oid);
+			break;
+		case ConstraintRelationId:
+			on_drop_constraint(oid);
+			break;
+		case TriggerRelationId:
+			on_drop_trigger(oid);
+			break;
+		case AttrDefaultRelationId:
+			on_drop_default(oid);
+			break;
+	}
+}
+
+/* ---- altering ---- */
+
+static const char *
+column_change(Form_pg_attribute old, Form_pg_attribute new)
+{
+	if (strcmp(NameStr(old->attname), NameStr(new->attname)) != 0)
+		return "rename";
+	if (old->atttypid != new->atttypid || old->atttypmod != new->atttypmod ||
+		old->attcollation != new->attcollation)
+		return "alter the type of";
+	return NULL;
+}
+
+static void
+on_alter_column(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	old = fetch_column(relid, attnum, NULL);
+	HeapTuple	new = fetch_column(relid, attnum, SnapshotSelf);
+	Form_pg_attribute before;
+	Form_pg_attribute after;
+	const char *change;
+	Conversion *conversion;
+
+	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+		return;
+	before = (Form_pg_attribute) GETSTRUCT(old);
+	after = (Form_pg_attribute) GETSTRUCT(new);
+	change = column_change(before, after);
+	if (change == NULL && before->attnotnull == after->attnotnull)
+		return;
+	conversion = guarded_conversion(relid);
+	if (conversion == NULL)
+		return;
+	if (change != NULL)
+		refuse_column(change, conversion, attnum);
+	else if (attnum == conversion->version_attno && !after->attnotnull)
+		refuse_column("drop NOT NULL of", conversion, attnum);
+}
+
+/* To enable it fully is fine: so does a restore, which makes triggers first. */
+static bool
+is_same_trigger(Form_pg_trigger before, Form_pg_trigger after)
+{
+	return strcmp(NameStr(before->tgname), NameStr(after->tgname)) == 0 &&
+		(before->tgenabled == after->tgenabled || after->tgenabled == TRIGGER_FIRES_ALWAYS) &&
+		before->tgfoid == after->tgfoid && before->tgtype == after->tgtype;
+}
+
+/* A trigger that was made just now has no row from before. */
+static void
+on_alter_trigger(Oid oid)
+{
+	HeapTuple	old = fetch_trigger(oid, NULL);
+	HeapTuple	new = fetch_trigger(oid, SnapshotSelf);
+	Form_pg_trigger before;
+	Form_pg_trigger after;
+	Conversion *conversion;
+
+	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+		return;
+	before = (Form_pg_trigger) GETSTRUCT(old);
+	after = (Form_pg_trigger) GETSTRUCT(new);
+	if (strcmp(NameStr(before->tgname), MIGRATE_TRIGGER_NAME) != 0)
+		return;
+	if (is_same_trigger(before, after))
+		return;
+	conversion = guarded_conversion(before->tgrelid);
+	if (conversion != NULL)
+		refuse_part(before->tgenabled != after->tgenabled ? "disable" : "alter",
+					"trigger", NameStr(before->tgname), conversion, &conversion->live[0],
+					"It keeps both forms in step on every write.");
+}
+
+static void
+on_alter_constraint(Oid oid)
+{
+	HeapTuple	old = fetch_constraint(oid, NULL);
+	HeapTuple	new = fetch_constraint(oid, SnapshotSelf);
+	Form_pg_constraint before;
+	Conversion *conversion;
+	const LiveMigration *live;
+
+	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+		return;
+	before = (Form_pg_constraint) GETSTRUCT(old);
+	if (strcmp(NameStr(before->conname),
+			   NameStr(((Form_pg_constraint) GETSTRUCT(new))->conname)) == 0)
+		return;
+	conversion = guarded_conversion(before->conrelid);
+	if (conversion == NULL)
+		return;
+	live = proven_migration(conversion, NameStr(before->conname));
+	if (live != NULL)
+		refuse_part("rename", "constraint", NameStr(before->conname), conversion, live,
+					"It is the proof that no stale row is left, and known by its name.");
+}
+
+static void
+guard_alter(Oid class, Oid oid, int subid)
+{
+	switch (class)
+	{
+		case RelationRelationId:
+			if (subid != 0)
+				on_alter_column(oid, subid);
+			break;
+		case TriggerRelationId:
+			on_alter_trigger(oid);
+			break;
+		case ConstraintRelationId:
+			on_alter_constraint(oid);
+			break;
+	}
+}
+
+/* ---- keeping our catalog in step with what was let through ---- */
+
+/* Are our tables all there? Not while the extension is made or dropped. */
+static bool
+catalog_is_whole(void)
+{
+	static const char *const tables[] = {
+		"managed", "migration", "added_column", "assignment",
+		"assignment_tree", "backfill", "failure", "event",
+	};
+
+	for (int i = 0; i < lengthof(tables); i++)
+		if (!OidIsValid(migrate_store_table(tables[i])))
+			return false;
+	return OidIsValid(migrate_store_extension_owner());
+}
+
+static bool
+may_be_known(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) &&
+		get_rel_persistence(relid) != RELPERSISTENCE_TEMP &&
+		get_rel_namespace(relid) != get_namespace_oid(MIGRATE_SCHEMA, true) &&
+		catalog_is_whole();
+}
+
+/* A table is being dropped: forget all but the history of its migrations. */
+static void
+forget_table(Oid relid)
+{
+	if (!may_be_known(relid))
+		return;
+	migrate_store_execute("WITH gone AS (DELETE FROM migrate.migration"
+						  "  WHERE relation = $1 RETURNING name),"
+						  " managed AS (DELETE FROM migrate.managed WHERE relation = $1),"
+						  " backfill AS (DELETE FROM migrate.backfill"
+						  "  WHERE relation = $1 OR root = $1),"
+						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
+						  " added AS (DELETE FROM migrate.added_column"
+						  "  USING gone WHERE migration = gone.name),"
+						  " assignment AS (DELETE FROM migrate.assignment"
+						  "  USING gone WHERE migration = gone.name),"
+						  " tree AS (DELETE FROM migrate.assignment_tree"
+						  "  USING gone WHERE migration = gone.name)"
+						  " INSERT INTO migrate.event (migration, event, role, detail)"
+						  " SELECT name, 'dropped', $2, format('with table %I', $3::text) FROM gone",
+						  STORE_ARGS(store_relation(relid),
+									 store_name(GetUserNameFromId(GetUserId(), false)),
+									 store_text(get_rel_name(relid))));
+}
+
+/*
+ * A column is being renamed. Definitions that are not live go on working under
+ * its new name: their trees know their inputs by position only.
+ */
+static void
+rename_in_definitions(Oid relid, const char *from, const char *to)
+{
+	static const char *const targets[] = {"assignment", "assignment_tree"};
+
+	if (!may_be_known(relid))
+		return;
+	for (int i = 0; i < lengthof(targets); i++)
+		migrate_store_execute(psprintf("UPDATE migrate.%s a SET target = $3"
+									   " FROM migrate.migration m"
+									   " WHERE m.relation = $1 AND a.migration = m.name"
+									   " AND m.state IN ('defined', 'rolled back')"
+									   " AND a.target = $2", targets[i]),
+							  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+	migrate_store_execute("UPDATE migrate.migration"
+						  " SET inputs = array_replace(inputs, $2, $3),"
+						  "  remove = array_replace(remove, $2, $3)"
+						  " WHERE relation = $1 AND state IN ('defined', 'rolled back')"
+						  " AND $2 = ANY (inputs || remove)",
+						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+}
+
+static void
+follow_column(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	old = fetch_column(relid, attnum, NULL);
+	HeapTuple	new = fetch_column(relid, attnum, SnapshotSelf);
+	const char *from;
+	const char *to;
+
+	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+		return;
+	from = NameStr(((Form_pg_attribute) GETSTRUCT(old))->attname);
+	to = NameStr(((Form_pg_attribute) GETSTRUCT(new))->attname);
+	if (strcmp(from, to) != 0 && !((Form_pg_attribute) GETSTRUCT(new))->attisdropped)
+		rename_in_definitions(relid, from, to);
+}
+
+/* ---- hooks ---- */
+
+/* As of the heap that VACUUM FULL and the like leave behind. */
+static bool
+is_internal_drop(void *arg)
+{
+	return (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0;
+}
+
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *arg)
+{
+	if (next_object_access_hook)
+		next_object_access_hook(access, class, oid, subid, arg);
+	if (IsBinaryUpgrade || !OidIsValid(MyDatabaseId))
+		return;
+
+	if (access == OAT_DROP)
+	{
+		if (migrate_guc_guard)
+			guard_drop(class, oid, subid);
+		if (class == RelationRelationId && subid == 0 && !is_internal_drop(arg))
+			forget_table(oid);
+	}
+	else if (access == OAT_POST_ALTER)
+	{
+		if (migrate_guc_guard)
+			guard_alter(class, oid, subid);
+		if (class == RelationRelationId && subid != 0)
+			follow_column(oid, subid);
+	}
+	else if (access == OAT_POST_CREATE && class == TriggerRelationId && migrate_guc_guard)
+		on_alter_trigger(oid);	/* CREATE OR REPLACE TRIGGER */
+}
+
+static bool
+drops_tables(Node *statement)
+{
+	if (IsA(statement, DropOwnedStmt))
+		return true;
+	return IsA(statement, DropStmt) &&
+		(((DropStmt *) statement)->removeType == OBJECT_TABLE ||
+		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
+}
+
+/* Can the text of an expression read differently after it? */
+static bool
+renames(Node *statement)
+{
+	return IsA(statement, RenameStmt) || IsA(statement, AlterObjectSchemaStmt) ||
+		(IsA(statement, AlterEnumStmt) && ((AlterEnumStmt *) statement)->oldVal != NULL);
+}
+
+static void
+run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *environment, DestReceiver *dest,
+			QueryCompletion *completion)
+{
+	bool		was_dropping_tables = dropping_tables;
+
+	dropping_tables = drops_tables(pstmt->utilityStmt);
+	PG_TRY();
+	{
+		if (next_process_utility_hook)
+			next_process_utility_hook(pstmt, query, read_only_tree, context, params,
+									  environment, dest, completion);
+		else
+			standard_ProcessUtility(pstmt, query, read_only_tree, context, params,
+									environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		dropping_tables = was_dropping_tables;
+	}
+	PG_END_TRY();
+}
+
+/* The statement may be gone when the command returns: it is looked at before. */
+static void
+on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *environment, DestReceiver *dest,
+				   QueryCompletion *completion)
+{
+	bool		is_rename = renames(pstmt->utilityStmt);
+
+	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (!is_rename)
+		return;
+	CommandCounterIncrement();
+	if (migrate_conversion_any())
+		migrate_expression_refresh_text(InvalidOid);
+}
+
+void
+migrate_drop_guard_init(void)
+{
+	next_object_access_hook = object_access_hook;
+	object_access_hook = on_object_access;
+	next_process_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = on_process_utility;
+}

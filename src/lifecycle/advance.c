@@ -1,0 +1,115 @@
+/*
+ * lifecycle/advance.c
+ *		Carrying one managed table from expanded to complete, step by step.
+ *
+ * What comes next is read from the catalog in each step, but for the wait for
+ * older snapshots, which is this session's own and starts over in another.
+ * Both a background worker and CALL migrate.run() come this way.
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+
+#include "backfill/progress.h"
+#include "catalog/store.h"
+#include "lifecycle/advance.h"
+
+/* How long to wait before another look, in milliseconds. */
+#define SETTLE_WAIT		50
+#define PROOF_WAIT		1000
+
+
+void
+migrate_advance_init(Advance *advance, Oid root)
+{
+	memset(advance, 0, sizeof(Advance));
+	migrate_backfill_init(&advance->backfill, root);
+	advance->context = CurrentMemoryContext;
+}
+
+void
+migrate_advance_end(Advance *advance)
+{
+	migrate_complete_end_settling(&advance->settling);
+}
+
+static bool
+is_paused(Oid root)
+{
+	char	   *paused = migrate_store_fetch("SELECT paused FROM migrate.managed WHERE relation = $1",
+											 STORE_ARGS(store_relation(root)));
+
+	return paused != NULL && strcmp(paused, "t") == 0;
+}
+
+/* Older snapshots are about to end: the last step. */
+static AdvanceStatus
+settle(Advance *advance)
+{
+	Backfill   *backfill = &advance->backfill;
+	char		who[sizeof(backfill->held_by)];
+
+	backfill->converted = 0;
+	if (!migrate_complete_is_settled(&advance->settling, who, sizeof(who)))
+	{
+		migrate_backfill_hold(backfill, who, SETTLE_WAIT);
+		return ADVANCE_WAITING;
+	}
+	if (!migrate_complete_finish(backfill->root, advance->settling.version))
+	{
+		migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, SETTLE_WAIT);
+		return ADVANCE_WAITING;
+	}
+	migrate_complete_end_settling(&advance->settling);
+	migrate_backfill_hold(backfill, NULL, 0);
+	return ADVANCE_WORKED;
+}
+
+static AdvanceStatus
+prove(Advance *advance)
+{
+	Backfill   *backfill = &advance->backfill;
+
+	switch (migrate_complete_prove(backfill->root))
+	{
+		case PROOF_FOUND:
+			migrate_progress_set_phase(backfill->root, PHASE_SCANNED, PHASE_SETTLING);
+			break;
+		case PROOF_STOOD:
+			migrate_progress_set_phase(backfill->root, PHASE_SCANNED, PHASE_SETTLING);
+			migrate_complete_begin_settling(&advance->settling, backfill->root,
+											advance->context);
+			break;
+		case PROOF_BROKEN:
+			migrate_progress_start_over(backfill->root);
+			backfill->pause = PROOF_WAIT;
+			break;
+		case PROOF_BLOCKED:
+			migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, PROOF_WAIT);
+			return ADVANCE_WAITING;
+	}
+	return ADVANCE_WORKED;
+}
+
+AdvanceStatus
+migrate_advance_step(Advance *advance)
+{
+	if (is_paused(advance->backfill.root))
+		return ADVANCE_PAUSED;
+	if (advance->settling.begun)
+		return settle(advance);
+	switch (migrate_backfill_step(&advance->backfill))
+	{
+		case BACKFILL_NOTHING:
+			return ADVANCE_DONE;
+		case BACKFILL_WORKED:
+			return ADVANCE_WORKED;
+		case BACKFILL_WAITING:
+			return ADVANCE_WAITING;
+		case BACKFILL_FAILED:
+			return ADVANCE_FAILED;
+		case BACKFILL_SCANNED:
+			return prove(advance);
+	}
+	pg_unreachable();
+}

@@ -1,0 +1,34 @@
+/*
+ * lifecycle/advance.h
+ *		Carrying one managed table from expanded to complete, step by step.
+ */
+#ifndef MIGRATE_LIFECYCLE_ADVANCE_H
+#define MIGRATE_LIFECYCLE_ADVANCE_H
+
+#include "backfill/step.h"
+#include "lifecycle/complete.h"
+
+typedef enum AdvanceStatus
+{
+	ADVANCE_WORKED,				/* go on after the pause */
+	ADVANCE_WAITING,			/* others are in the way: see backfill.held_by */
+	ADVANCE_FAILED,				/* only rows that fail are left */
+	ADVANCE_PAUSED,
+	ADVANCE_DONE				/* nothing is left to do */
+} AdvanceStatus;
+
+typedef struct Advance
+{
+	Backfill	backfill;		/* limits in, results out */
+	Settling	settling;
+	MemoryContext context;		/* outlives transactions */
+} Advance;
+
+/* The memory context that is current must outlive the steps. */
+extern void migrate_advance_init(Advance *advance, Oid root);
+
+/* One step, in the caller's READ COMMITTED transaction, to be committed after it. */
+extern AdvanceStatus migrate_advance_step(Advance *advance);
+extern void migrate_advance_end(Advance *advance);
+
+#endif							/* MIGRATE_LIFECYCLE_ADVANCE_H */

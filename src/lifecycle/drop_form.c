@@ -1,0 +1,73 @@
+/*
+ * lifecycle/drop_form.c
+ *		Taking one of a migration's two forms away.
+ *
+ * The old form at contract, the new one at rollback; the rest is the same: the
+ * proof goes, and with the last live migration of the table the write trigger,
+ * so that a write costs what it did before. The row version column stays, with
+ * the numbers that its rows have. New rows then get the newest version as a
+ * plain default.
+ *
+ * All of it changes the catalog only, in the caller's transaction. The guard
+ * watches over it as over any DDL: what other live migrations need cannot be
+ * dropped here by mistake.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+#include "catalog/store.h"
+#include "convert/conversion.h"
+#include "lifecycle/drop_form.h"
+#include "lifecycle/expand.h"
+#include "migrate.h"
+
+/* What a superuser dropped while the guard was off is not there any more. */
+static void
+drop_columns(const Migration *migration, const char *version_column, List *columns)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s",
+					 migrate_store_relation_sql(migration->relid),
+					 quote_identifier(migrate_migration_proof_name(version_column,
+																   migration->version)));
+	foreach(lc, columns)
+		appendStringInfo(&sql, ", DROP COLUMN IF EXISTS %s RESTRICT",
+						 quote_identifier(lfirst(lc)));
+	migrate_store_ddl(migration->relid, sql.data);
+}
+
+static void
+end_care(Oid relid, const char *version_column)
+{
+	char	   *table = migrate_store_relation_sql(relid);
+	char	   *version = migrate_store_fetch("SELECT version FROM migrate.managed WHERE relation = $1",
+											  STORE_ARGS(store_relation(relid)));
+
+	migrate_store_ddl(relid, psprintf("DROP TRIGGER IF EXISTS %s ON %s",
+									  quote_identifier(MIGRATE_TRIGGER_NAME), table));
+	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
+									  table, quote_identifier(version_column), version));
+	migrate_store_execute("DELETE FROM migrate.backfill WHERE root = $1",
+						  STORE_ARGS(store_relation(relid)));
+}
+
+void
+migrate_lifecycle_drop_form(const Migration *migration, List *columns)
+{
+	char	   *version_column = migrate_migration_version_column(migration->relid);
+
+	migrate_conversion_invalidate(migration->relid);
+	CommandCounterIncrement();
+	drop_columns(migration, version_column, columns);
+	if (migrate_migration_load_live(migration->relid) == NIL)
+		end_care(migration->relid, version_column);
+	else
+		migrate_lifecycle_record_dependencies(migration->relid);
+	migrate_conversion_invalidate(migration->relid);
+}

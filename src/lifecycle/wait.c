@@ -1,0 +1,128 @@
+/*
+ * lifecycle/wait.c
+ *		Waiting, in a session, until a migration is complete.
+ *
+ * The statement that calls migrate.wait() has a snapshot, and completion waits
+ * for older snapshots: each would wait for the other. So this transaction is
+ * entered in shared memory as one that waits, and completion passes over it.
+ * complete.c says why that is safe; here it is made sure that what it says
+ * holds. The transaction
+ *
+ * - is READ COMMITTED, so that the next statement has another snapshot;
+ * - has no snapshot but that of this one statement: a query that calls a
+ *   function that calls migrate.wait() in a query of its own has two, and the
+ *   outer would go on with an old one while plans are made under the inner;
+ * - has written nothing: a row that it holds would never be converted.
+ *
+ * The state is polled with new snapshots. An error, a cancel or the process's
+ * end leaves an entry that names a transaction that has ended, and means nothing.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "catalog/migration.h"
+#include "catalog/store.h"
+#include "lifecycle/run.h"
+#include "shmem.h"
+
+#define POLL_INTERVAL	50		/* milliseconds */
+
+static void
+check_transaction(void)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migrate.wait() needs a READ COMMITTED transaction"),
+				 errdetail("The migration cannot be complete while this transaction's snapshot lasts.")));
+	if (!ThereAreNoPriorRegisteredSnapshots())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migrate.wait() must be called by a statement of its own"),
+				 errdetail("The migration cannot be complete while the outer query's snapshot or an open cursor's lasts.")));
+	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("migrate.wait() cannot be called in a transaction that has written"),
+				 errdetail("The migration cannot be complete while this transaction may hold rows.")));
+}
+
+static bool
+is_complete(const char *name)
+{
+	Migration  *migration = migrate_migration_load(name, false, false);
+
+	switch (migration->state)
+	{
+		case MIGRATION_COMPLETE:
+		case MIGRATION_CONTRACTED:
+			return true;
+		case MIGRATION_EXPANDED:
+			return false;
+		case MIGRATION_DEFINED:
+		case MIGRATION_ROLLED_BACK:
+			break;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("migration \"%s\" is not expanded", name),
+			 errdetail("It is %s.", migrate_migration_state_name(migration->state))));
+}
+
+static bool
+poll_until_complete(const char *name, int64 timeout)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "migrate wait",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	TimestampTz begin = GetCurrentTimestamp();
+	bool		complete;
+
+	for (;;)
+	{
+		long		left;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(scratch);
+		complete = is_complete(name);
+		left = timeout < 0 ? POLL_INTERVAL
+			: timeout - TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp());
+		if (complete || left <= 0)
+			break;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 Min(left, POLL_INTERVAL), PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+	return complete;
+}
+
+bool
+migrate_wait_complete(const char *name, int64 timeout)
+{
+	Migration  *migration = migrate_migration_load(name, false, false);
+	volatile bool complete = false;
+
+	migrate_migration_check_owner(migration->relid);
+	check_transaction();
+	migrate_shmem_begin_wait();
+	PG_TRY();
+	{
+		complete = poll_until_complete(name, timeout);
+	}
+	PG_FINALLY();
+	{
+		migrate_shmem_end_wait();
+	}
+	PG_END_TRY();
+	return complete;
+}
