@@ -75,6 +75,13 @@ compat_move_permissions(Query *to, RangeTblEntry *rte, const Query *from)
 #endif
 }
 
+/* The RETURNING clause of a raw statement. */
+#if PG_VERSION_NUM >= 180000
+#define compat_returning(statement) ((void *) (statement)->returningClause)
+#else
+#define compat_returning(statement) ((void *) (statement)->returningList)
+#endif
+
 static inline bool
 compat_is_relation_owner(Oid relid, Oid roleid)
 {

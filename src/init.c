@@ -19,6 +19,7 @@
 #include "read/inline_guard.h"
 #include "read/planner_hook.h"
 #include "shmem.h"
+#include "worker/worker.h"
 #include "write/copy_frame.h"
 
 PG_MODULE_MAGIC;
@@ -42,4 +43,5 @@ _PG_init(void)
 	migrate_planner_hook_init();
 	migrate_inline_guard_init();
 	migrate_drop_guard_init();
+	migrate_worker_init();
 }

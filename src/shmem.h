@@ -32,7 +32,6 @@ typedef struct WorkerSlot
 	uint32		generation;		/* differs for each use of the slot */
 	Oid			database;
 	Oid			relation;		/* the managed table; InvalidOid: the database's worker */
-	int			starter;		/* pid of who asked for the process */
 	int			pid;			/* once running */
 	Latch	   *latch;			/* once running */
 	bool		settled;		/* a database's worker has found work, and stays */

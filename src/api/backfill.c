@@ -1,24 +1,27 @@
 /*
  * api/backfill.c
  *		migrate.run(), migrate.pause(), migrate.resume(), migrate.retry(),
- *		migrate.wait().
+ *		migrate.wait(), migrate.active_workers().
  */
 #include "postgres.h"
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "api/arguments.h"
 #include "lifecycle/run.h"
+#include "worker/slot.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_run);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_pause);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_resume);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_retry);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_wait);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_active_workers);
 
 static void
 check_may_commit(FunctionCallInfo fcinfo)
@@ -101,4 +104,10 @@ migrate_wait(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(migrate_wait_complete(migrate_arg_required_text(fcinfo, 0, "name"),
 										 optional_milliseconds(fcinfo, 1)));
+}
+
+Datum
+migrate_active_workers(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(migrate_slot_count_at(MyDatabaseId, PG_GETARG_OID(0)));
 }

@@ -148,7 +148,7 @@ begin_first_round(Progress *progress, Relation heap)
 						  " round_started_at = clock_timestamp(), updated_at = clock_timestamp()"
 						  " WHERE relation = $1",
 						  STORE_ARGS(store_relation(oid),
-									 store_datum(OIDOID, ObjectIdGetDatum(progress->filenode), false),
+									 store_oid(progress->filenode),
 									 store_bigint(progress->end_block)));
 }
 

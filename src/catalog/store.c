@@ -69,6 +69,12 @@ store_relation(Oid value)
 }
 
 StoreArg
+store_oid(Oid value)
+{
+	return store_datum(OIDOID, ObjectIdGetDatum(value), false);
+}
+
+StoreArg
 store_int(int32 value)
 {
 	return store_datum(INT4OID, Int32GetDatum(value), false);

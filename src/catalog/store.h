@@ -18,6 +18,7 @@ typedef struct StoreArg
 extern StoreArg store_text(const char *value);	/* NULL pointer: SQL NULL */
 extern StoreArg store_name(const char *value);
 extern StoreArg store_relation(Oid value);
+extern StoreArg store_oid(Oid value);
 extern StoreArg store_int(int32 value);
 extern StoreArg store_bigint(int64 value);
 extern StoreArg store_char(char value);

@@ -392,7 +392,7 @@ migrate_expression_parse_assignments(Scope *scope, const char *part, const char 
 	source_begin(&source, &callback, part, "UPDATE x SET ", text, "");
 	update = (UpdateStmt *) source_statement(&source);
 	if (!IsA(update, UpdateStmt) || update->whereClause || update->fromClause ||
-		update->returningList || update->withClause)
+		compat_returning(update) != NULL || update->withClause)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("argument \"%s\" is not a list of assignments", part),

@@ -288,7 +288,7 @@ check_snapshots(const Migration *migration, GateFinding *finding)
 	older = migrate_snapshots_older(migration, &hint);
 	if (older == NULL)
 		return;
-	fail(finding, psprintf("Older than the completion: %s.", older),
+	fail(finding, psprintf("These must end first: %s.", older),
 		 psprintf("Wait for them (migrate.contract does, if given a wait), or: %s", hint));
 	finding->may_pass = true;
 }

@@ -4,10 +4,11 @@
  *
  * Guarded are, while a migration is expanded or complete: the columns that it
  * adds, removes, reads or assigns, the row version column with its default and
- * its NOT NULL, the proof constraint, the write trigger, the table, and (since the
- * trigger hangs on it) the extension. To drop, rename or retype them is refused to everybody, however
- * it is said: the server tells us of each object that a command drops, by
- * cascade too, and of each catalog row that it changes. A superuser who knows
+ * its NOT NULL, the proof constraint, the write trigger, the table, and (since
+ * the trigger hangs on it) the extension. To drop, rename or retype them is
+ * refused to everybody, however it is said: the server tells us of each object
+ * that a command drops, by cascade too, and of each catalog row that it
+ * changes. A superuser who knows
  * better sets migrate.guard to off. Contract and rollback need no such leave:
  * they first move their migration to a state that is not live, and what is still
  * guarded then is what they must not touch.

@@ -54,9 +54,10 @@
 #define PREPARED \
 	" FROM completion, pg_prepared_xacts x" \
 	" WHERE x.database = current_database() AND (" IS_OLDER("x.transaction") \
-	" OR EXISTS (SELECT 1 FROM pg_locks l, pg_database d" \
+	" OR EXISTS (SELECT 1 FROM pg_locks l, pg_locks t, pg_database d" \
 	"  WHERE l.locktype = 'relation' AND l.pid IS NULL" \
-	"  AND l.virtualtransaction = '-1/' || x.transaction" \
+	"  AND t.locktype = 'transactionid' AND t.transactionid = x.transaction" \
+	"  AND t.virtualtransaction = l.virtualtransaction" \
 	"  AND d.datname = current_database() AND l.database = d.oid" \
 	"  AND (l.relation = $2 OR l.relation IN (SELECT relid FROM pg_partition_tree($2)))))"
 

@@ -19,6 +19,8 @@
 #define PROOF_WAIT		1000
 
 
+volatile sig_atomic_t migrate_advance_is_proving = false;
+
 void
 migrate_advance_init(Advance *advance, Oid root)
 {
@@ -65,12 +67,32 @@ settle(Advance *advance)
 	return ADVANCE_WORKED;
 }
 
+/* Who is asked to stop after this has been set is interrupted; before, we see it. */
+static ProofResult
+try_to_prove(const Backfill *backfill)
+{
+	volatile ProofResult result = PROOF_BLOCKED;
+
+	migrate_advance_is_proving = true;
+	PG_TRY();
+	{
+		if (backfill->stop == NULL || !*backfill->stop)
+			result = migrate_complete_prove(backfill->root);
+	}
+	PG_FINALLY();
+	{
+		migrate_advance_is_proving = false;
+	}
+	PG_END_TRY();
+	return result;
+}
+
 static AdvanceStatus
 prove(Advance *advance)
 {
 	Backfill   *backfill = &advance->backfill;
 
-	switch (migrate_complete_prove(backfill->root))
+	switch (try_to_prove(backfill))
 	{
 		case PROOF_FOUND:
 			migrate_progress_set_phase(backfill->root, PHASE_SCANNED, PHASE_SETTLING);

@@ -183,8 +183,8 @@ begin_to_manage(Oid relid, const char *version_column)
 				 errhint("Call migrate.manage(%s, version_column => ...) with another name first.",
 						 quote_literal_cstr(migrate_store_relation_sql(relid)))));
 	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %d",
-									  migrate_store_relation_sql(relid), quote_identifier(version_column),
-									  MIGRATE_FIRST_VERSION));
+									  migrate_store_relation_sql(relid),
+									  quote_identifier(version_column), MIGRATE_FIRST_VERSION));
 	migrate_store_execute("INSERT INTO migrate.managed (relation, version_column, version, floor)"
 						  " VALUES ($1, $2, $3, $3)",
 						  STORE_ARGS(store_relation(relid), store_name(version_column),
@@ -221,7 +221,7 @@ migrate_lifecycle_manage(Oid relid, const char *version_column)
 
 /* A domain with constraints, which ADD COLUMN would check against every row. */
 static bool
-is_constrained_domain(Oid type)
+is_domain(Oid type)
 {
 	return get_typtype(type) == TYPTYPE_DOMAIN && DomainHasConstraints(type);
 }
@@ -250,7 +250,7 @@ add_columns_sql(Migration *migration)
 
 		migrate_expression_parse_type(column->type, &type, &typmod, &collation);
 		appendStringInfo(&sql, ", ADD COLUMN %s %s", quote_identifier(column->name),
-						 is_constrained_domain(type)
+						 is_domain(type)
 						 ? base_type_text(type, typmod, collation) : column->type);
 	}
 	return sql.data;
@@ -299,7 +299,7 @@ retype_domains(Migration *migration)
 		ListCell   *child;
 
 		migrate_expression_parse_type(column->type, &type, &typmod, &collation);
-		if (!is_constrained_domain(type))
+		if (!is_domain(type))
 			continue;
 		foreach(child, find_all_inheritors(migration->relid, NoLock, NULL))
 			retype_column(lfirst_oid(child), column->name, type, typmod);

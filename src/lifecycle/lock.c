@@ -43,7 +43,9 @@
 	" FROM pg_locks l" \
 	" LEFT JOIN pg_stat_activity a ON a.pid = l.pid" \
 	" LEFT JOIN pg_prepared_xacts x ON l.pid IS NULL" \
-	"  AND l.virtualtransaction = '-1/' || x.transaction" \
+	"  AND EXISTS (SELECT 1 FROM pg_locks t WHERE t.locktype = 'transactionid'" \
+	"   AND t.virtualtransaction = l.virtualtransaction" \
+	"   AND t.transactionid = x.transaction)" \
 	" WHERE l.locktype = 'relation' AND l.granted" \
 	" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())" \
 	" AND (l.relation = $1 OR l.relation IN" \

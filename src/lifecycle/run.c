@@ -69,8 +69,7 @@ own_tables(void)
 										 " WHERE NOT m.paused"
 										 "  AND pg_has_role($1::oid, c.relowner, 'USAGE')"
 										 " ORDER BY m.relation",
-										 STORE_ARGS(store_datum(OIDOID, ObjectIdGetDatum(GetUserId()),
-																false))))
+										 STORE_ARGS(store_oid(GetUserId()))))
 		result = lappend_oid(result, atooid(lfirst(lc)));
 	return result;
 }

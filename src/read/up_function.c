@@ -133,7 +133,7 @@ check_types(FmgrInfo *flinfo, int nargs, const UpCall *call)
 	int			n = LEADING_ARGS;
 
 	matches = get_fn_expr_rettype(flinfo) == result &&
-		nargs == LEADING_ARGS + bms_num_members(assignment->inputs);
+		nargs == LEADING_ARGS + Max(bms_num_members(assignment->inputs), 1);
 	while (matches && (attno = bms_next_member(assignment->inputs, attno)) >= 0)
 		matches = get_fn_expr_argtype(flinfo, n++) == TupleDescAttr(tupdesc, attno - 1)->atttypid;
 

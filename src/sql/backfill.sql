@@ -52,3 +52,12 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'migrate_wait';
 
 COMMENT ON FUNCTION migrate.wait(text, interval) IS 'wait until a migration is complete';
+
+/* How many background workers are at a table; for migrate.progress. */
+CREATE FUNCTION migrate.active_workers(relation regclass)
+RETURNS integer
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'migrate_active_workers';
+
+COMMENT ON FUNCTION migrate.active_workers(regclass)
+	IS 'how many background workers convert rows of a table';

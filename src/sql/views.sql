@@ -1,4 +1,74 @@
 /*
+ * A row per migration that is being brought to completion. Migrations of one
+ * table share one backfill; the partitions of a table are summed up. Blocks are
+ * those of the first round; later ones go after what it had to leave.
+ */
+CREATE VIEW migrate.progress AS
+WITH live AS (
+	SELECT m.name, m.relation, m.seq, g.paused,
+		max(m.version) OVER (PARTITION BY m.relation) AS newest
+	FROM migrate.migration m JOIN migrate.managed g USING (relation)
+	WHERE m.state = 'expanded'
+), heaps AS (
+	SELECT b.root, b.target,
+		sum(b.blocks_total) AS blocks_total,
+		sum(CASE WHEN b.phase = 'converting' AND b.round <= 1
+				 THEN least(b.next_block, b.blocks_total) * b.round
+				 ELSE b.blocks_total END) AS blocks_done,
+		sum(b.rows_converted) AS rows_converted,
+		-- Who works on the table is at one heap after the other.
+		(array_agg(b.rows_rate ORDER BY b.updated_at DESC))[1] AS rows_rate,
+		(array_agg(b.blocks_rate ORDER BY b.updated_at DESC))[1] AS blocks_rate,
+		bool_or(b.phase = 'converting') AS is_converting,
+		CASE WHEN bool_or(b.phase = 'converting') THEN 'converting'
+			 WHEN bool_or(b.phase = 'waiting') THEN 'waiting'
+			 WHEN bool_or(b.phase = 'failed') THEN 'failed'
+			 WHEN bool_or(b.phase = 'scanned') THEN 'proving'
+			 ELSE 'settling' END AS phase,
+		(array_agg(b.held_by ORDER BY b.updated_at DESC)
+			FILTER (WHERE b.held_by IS NOT NULL))[1] AS held_by,
+		(array_agg(b.last_error ORDER BY b.updated_at DESC)
+			FILTER (WHERE b.last_error IS NOT NULL))[1] AS last_error
+	FROM migrate.backfill b
+	GROUP BY b.root, b.target
+), measured AS (
+	SELECT l.*, h.*,
+		floor(1000.0 * h.blocks_done / nullif(h.blocks_total, 0)) / 10 AS share
+	FROM live l LEFT JOIN heaps h ON h.root = l.relation AND h.target = l.newest
+)
+SELECT name AS migration,
+	relation,
+	CASE WHEN paused THEN 'paused' ELSE coalesce(phase, 'pending') END AS phase,
+	coalesce(blocks_done, 0)::bigint AS blocks_done,
+	coalesce(blocks_total, 0)::bigint AS blocks_total,
+	coalesce(rows_converted, 0)::bigint AS rows_converted,
+	coalesce(share, CASE WHEN is_converting IS FALSE THEN 100 ELSE 0 END)::numeric(5,1) AS percent,
+	'[' || rpad(repeat('#', (coalesce(share, 0) / 5)::integer), 20, '.') || ']' AS bar,
+	CASE WHEN is_converting AND NOT paused
+		 THEN round(rows_rate::numeric) END AS rows_per_second,
+	CASE WHEN is_converting AND NOT paused AND blocks_rate > 0
+		 THEN date_trunc('second', make_interval(secs => (blocks_total - blocks_done) / blocks_rate))
+	END AS eta,
+	CASE WHEN paused THEN 'migrate.pause()' ELSE held_by END AS throttled_by,
+	migrate.active_workers(relation) AS workers,
+	-- It may quote what is stored in the table.
+	CASE WHEN has_table_privilege(relation::oid, 'SELECT')
+			  AND NOT row_security_active(relation::oid)
+		 THEN last_error END AS last_error
+FROM measured
+ORDER BY seq;
+
+-- Rows that could not be converted, of tables that the reader may read all of.
+CREATE VIEW migrate.failures WITH (security_barrier) AS
+SELECT relation, migration, row_key, sqlstate, message, first_seen, attempts
+FROM migrate.failure
+WHERE has_table_privilege(relation::oid, 'SELECT')
+	AND NOT row_security_active(relation::oid)
+ORDER BY first_seen;
+
+GRANT SELECT ON migrate.progress, migrate.failures TO PUBLIC;
+
+/*
  * A row per migration. "contractable" is what can be said at a glance: it is
  * complete and no row failed; migrate.check_contract() looks at all the rest.
  * "last_used" is when a column of the old form was last used, where that is
@@ -13,9 +83,7 @@ SELECT m.name,
 	m.add_source AS add,
 	m.remove,
 	CASE m.state
-		WHEN 'expanded' THEN coalesce(
-			(SELECT floor(1000.0 * sum(b.next_block) / nullif(sum(b.blocks_total), 0)) / 10
-			 FROM migrate.backfill b WHERE b.root = m.relation), 0)
+		WHEN 'expanded' THEN (SELECT p.percent FROM migrate.progress p WHERE p.migration = m.name)
 		WHEN 'complete' THEN 100
 		WHEN 'contracted' THEN 100
 	END::numeric(5,1) AS percent,

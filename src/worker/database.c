@@ -1,0 +1,170 @@
+/*
+ * worker/database.c
+ *		A database's worker: it sees to it that every table with work has one.
+ *
+ * It finds out what is to be done, starts workers for tables as far as
+ * migrate.max_workers allows, is woken when one of them ends, and exits when
+ * nothing is left that a worker could do. It changes nothing. One that ends
+ * for whatever reason is started again by the launcher, which visits each
+ * database now and then.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "catalog/store.h"
+#include "guc.h"
+#include "migrate.h"
+#include "worker/session.h"
+#include "worker/slot.h"
+
+/* Between two workers of one table, lest one that cannot start keeps us busy. */
+#define RESTART_WAIT	1000	/* milliseconds */
+
+PGDLLEXPORT void migrate_worker_database_main(Datum argument);
+
+typedef struct Start
+{
+	Oid			relation;
+	TimestampTz at;
+} Start;
+
+static List *starts = NIL;		/* of Start *, in TopMemoryContext */
+
+/* ---- what is to be done ---- */
+
+/*
+ * Tables with a migration that is not complete, but for those of which only
+ * rows are left that fail.
+ */
+#define TABLES_WITH_WORK \
+	"SELECT m.relation::oid FROM migrate.managed m" \
+	" JOIN pg_class c ON c.oid = m.relation" \
+	" JOIN (SELECT g.relation, max(g.version) AS newest," \
+	"   bool_or(g.state = 'expanded') AS incomplete" \
+	"  FROM migrate.migration g WHERE g.state IN ('expanded', 'complete')" \
+	"  GROUP BY g.relation) AS live ON live.relation = m.relation" \
+	" WHERE live.incomplete AND NOT m.paused" \
+	"  AND (NOT EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
+	"    AND b.target = live.newest AND b.phase = 'failed')" \
+	"   OR EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
+	"    AND b.target = live.newest AND b.phase IN ('converting', 'waiting')))" \
+	" ORDER BY m.relation"
+
+static bool
+is_installed(void)
+{
+	return OidIsValid(get_extension_oid(MIGRATE_EXTENSION, true)) &&
+		OidIsValid(migrate_store_table("backfill"));
+}
+
+/* OIDs, in the caller's memory context. */
+static List *
+find_work(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	List	   *tables = NIL;
+
+	migrate_session_begin_transaction();
+	if (is_installed())
+	{
+		ListCell   *lc;
+
+		foreach(lc, migrate_store_fetch_list(TABLES_WITH_WORK, STORE_NO_ARGS))
+		{
+			MemoryContext old = MemoryContextSwitchTo(caller);
+
+			tables = lappend_oid(tables, atooid(lfirst(lc)));
+			MemoryContextSwitchTo(old);
+		}
+	}
+	migrate_session_end_transaction();
+	MemoryContextSwitchTo(caller);
+	return tables;
+}
+
+/* ---- having it done ---- */
+
+static Start *
+find_start(Oid relation)
+{
+	MemoryContext old;
+	Start	   *start;
+	ListCell   *lc;
+
+	foreach(lc, starts)
+	{
+		start = lfirst(lc);
+		if (start->relation == relation)
+			return start;
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	start = palloc0(sizeof(Start));
+	start->relation = relation;
+	starts = lappend(starts, start);
+	MemoryContextSwitchTo(old);
+	return start;
+}
+
+/* Returns after how many milliseconds to try again at the latest. */
+static long
+start_tables(List *tables)
+{
+	long		nap = migrate_guc_naptime * 1000L;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		Oid			relation = lfirst_oid(lc);
+		Start	   *start = find_start(relation);
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (!TimestampDifferenceExceeds(start->at, now, RESTART_WAIT))
+			nap = Min(nap, RESTART_WAIT);
+		else
+		{
+			start->at = now;
+			if (!migrate_slot_start(MyDatabaseId, relation))
+				nap = Min(nap, RESTART_WAIT);
+		}
+	}
+	return nap;
+}
+
+void
+migrate_worker_database_main(Datum argument)
+{
+	WorkerSlot *slot = migrate_slot_attach(argument);
+	MemoryContext context;
+
+	migrate_session_begin(slot->database, "migrate database worker",
+						  SignalHandlerForShutdownRequest);
+	context = AllocSetContextCreate(TopMemoryContext, "migrate database worker",
+									ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	while (migrate_session_goes_on())
+	{
+		List	   *tables = find_work();
+		long		nap;
+
+		if (tables == NIL && migrate_slot_count_tables(MyDatabaseId) == 0)
+		{
+			if (migrate_slot_leave(slot))
+				break;
+			continue;
+		}
+		nap = start_tables(tables);
+		migrate_slot_settle(slot);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		migrate_session_sleep(nap);
+		MemoryContextReset(context);
+	}
+	proc_exit(0);
+}

@@ -1,0 +1,206 @@
+/*
+ * worker/launcher.c
+ *		One process per server, which sees to it that every database with work
+ *		has a worker.
+ *
+ * It is connected to no database, and reads only which there are. Whether one
+ * has work can only be seen from within, so it has a worker visit it: at once
+ * when a transaction there made work (shmem.c), and else every
+ * migrate.naptime, since a restored dump or a promoted standby brings work
+ * that nobody announced. Visits are made one after the other, the next when
+ * the last has ended or has found work and stays; so they need one process at
+ * a time. Databases that nobody may connect to, and templates, are left alone.
+ *
+ * It starts when recovery has ended, hence not on a standby until that is
+ * promoted, and again after a crash. It keeps nothing: at its start every
+ * database is visited.
+ */
+#include "postgres.h"
+
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "guc.h"
+#include "migrate.h"
+#include "worker/session.h"
+#include "worker/slot.h"
+#include "worker/worker.h"
+
+/* How long to wait where the server had no process to spare, in milliseconds. */
+#define START_RETRY_WAIT	5000
+
+PGDLLEXPORT void migrate_worker_launcher_main(Datum argument);
+
+static List *to_visit = NIL;	/* of Oid, in TopMemoryContext */
+static Oid	visited = InvalidOid;	/* the one whose answer is awaited, */
+static TimestampTz visited_at;	/*   for no longer than migrate.naptime */
+
+/* ---- which databases ---- */
+
+static void
+add_visit(Oid database)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	to_visit = list_append_unique_oid(to_visit, database);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+add_all_databases(void)
+{
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (database->datallowconn && !database->datistemplate)
+			add_visit(database->oid);
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+/* What others asked for; true where they asked for everything. */
+static bool
+take_requests(void)
+{
+	bool		everywhere;
+	int			count;
+	Oid			requests[MIGRATE_MAX_REQUESTS];
+
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	everywhere = migrate_shared->look_everywhere;
+	count = migrate_shared->nrequests;
+	memcpy(requests, migrate_shared->requests, count * sizeof(Oid));
+	migrate_shared->look_everywhere = false;
+	migrate_shared->nrequests = 0;
+	LWLockRelease(migrate_shared->lock);
+
+	for (int i = 0; i < count; i++)
+		add_visit(requests[i]);
+	return everywhere;
+}
+
+/* ---- visits ---- */
+
+static bool
+is_answer_awaited(void)
+{
+	return OidIsValid(visited) && migrate_slot_is_unsettled(visited) &&
+		!TimestampDifferenceExceeds(visited_at, GetCurrentTimestamp(),
+									migrate_guc_naptime * 1000);
+}
+
+/* Go as far as can be gone now; false where the server has no process to spare. */
+static bool
+make_visits(void)
+{
+	while (to_visit != NIL)
+	{
+		Oid			database = linitial_oid(to_visit);
+
+		if (is_answer_awaited())
+			return true;
+		if (!migrate_slot_poke(database) && !migrate_slot_start(database, InvalidOid))
+			return false;
+		visited = database;
+		visited_at = GetCurrentTimestamp();
+		to_visit = list_delete_first(to_visit);
+	}
+	return true;
+}
+
+/* ---- the process ---- */
+
+static void
+sign_off(int code, Datum arg)
+{
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	migrate_shared->launcher = NULL;
+	LWLockRelease(migrate_shared->lock);
+}
+
+static void
+sign_on(void)
+{
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	migrate_shared->launcher = MyLatch;
+	migrate_shared->look_everywhere = true;
+	LWLockRelease(migrate_shared->lock);
+	before_shmem_exit(sign_off, (Datum) 0);
+}
+
+static void
+forget_visits(void)
+{
+	list_free(to_visit);
+	to_visit = NIL;
+}
+
+void
+migrate_worker_launcher_main(Datum argument)
+{
+	TimestampTz last_round = 0;
+	bool		was_on = false;
+
+	migrate_session_begin(InvalidOid, NULL, SignalHandlerForShutdownRequest);
+	sign_on();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		long		nap = migrate_guc_naptime * 1000L;
+		bool		everywhere = take_requests();
+
+		if (!migrate_guc_autostart)
+			forget_visits();
+		else if (everywhere || !was_on ||
+				 TimestampDifferenceExceeds(last_round, now, migrate_guc_naptime * 1000))
+		{
+			add_all_databases();
+			last_round = now;
+		}
+		was_on = migrate_guc_autostart;
+		if (!make_visits())
+			nap = Min(nap, START_RETRY_WAIT);
+		migrate_session_sleep(nap);
+	}
+	proc_exit(0);
+}
+
+void
+migrate_worker_init(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "migrate launcher",
+		.bgw_type = "migrate launcher",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = 5,
+		.bgw_library_name = MIGRATE_LIBRARY,
+		.bgw_function_name = "migrate_worker_launcher_main",
+	};
+
+	if (!IsBinaryUpgrade)
+		RegisterBackgroundWorker(&worker);
+}

@@ -1,0 +1,39 @@
+/*
+ * worker/slot.h
+ *		Who is at work where: the workers' places in shared memory.
+ */
+#ifndef MIGRATE_WORKER_SLOT_H
+#define MIGRATE_WORKER_SLOT_H
+
+#include "shmem.h"
+
+/*
+ * Start the worker of a database (relation InvalidOid) or of one of its
+ * tables. False where the server has no process to spare. No-op where there is
+ * such a worker already, and for a table where migrate.max_workers are busy.
+ */
+extern bool migrate_slot_start(Oid database, Oid relation);
+
+/* In the new process: take the place that was kept for it, or exit. */
+extern WorkerSlot *migrate_slot_attach(Datum argument);
+
+/*
+ * A database's worker is about to leave: give the place up, unless it was
+ * poked meanwhile and has to look again.
+ */
+extern bool migrate_slot_leave(WorkerSlot *slot);
+extern void migrate_slot_settle(WorkerSlot *slot);
+
+/* Have a database's worker look again; false where there is none. */
+extern bool migrate_slot_poke(Oid database);
+
+/* Is a database's worker there that has not yet said whether it stays? */
+extern bool migrate_slot_is_unsettled(Oid database);
+
+/* How many workers of tables a database has. */
+extern int	migrate_slot_count_tables(Oid database);
+
+/* How many workers are at a table; none where the library was not preloaded. */
+extern int	migrate_slot_count_at(Oid database, Oid relation);
+
+#endif							/* MIGRATE_WORKER_SLOT_H */
