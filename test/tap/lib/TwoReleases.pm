@@ -86,8 +86,8 @@ sub _start
 	my ($self, @options) = @_;
 	my ($out, $err) = ('', '');
 	my $harness = IPC::Run::start(
-		[   'pgbench', '--no-vacuum', '--client=3', '--jobs=1', '--time=3600',
-			@options,  '-d', $self->{node}->connstr('postgres') ],
+		[   'pgbench', '--no-vacuum', '--client=3', '--jobs=1', '--time=3600', '--port=' . $self->{node}->port,
+			@options, 'postgres' ],
 		'<', \undef, '>', \$out, '2>', \$err);
 	return { harness => $harness, out => \$out, err => \$err };
 }
