@@ -15,12 +15,12 @@
  * as by any UPDATE. Of rows, only those are waited for that a foreign key or a
  * unique index makes us look at, under lock_timeout; the row itself never is:
  *
- * - table_tuple_update(wait = false) says TM_BeingModified where anyone holds
- *   the row, be it FOR KEY SHARE as a foreign key check does, which would let
- *   us pass. So the row is then locked, skipping where that would wait, in the
- *   mode that the update needs: Exclusive where it may change a key, else
- *   NoKeyExclusive. Having that lock, no conflicting one can be held, and
- *   the update with wait = true finds nothing to wait for.
+ * - The row is locked first, skipping where that would wait, in the mode that
+ *   the update needs: Exclusive where it may change a key, else NoKeyExclusive,
+ *   which a foreign key check's FOR KEY SHARE lets pass. Having that lock, no
+ *   conflicting one can be held, and the update finds nothing to wait for.
+ *   (An update with wait = false would save the lock. But the heap has no caller
+ *   that does so, says that it has not considered the case, and asserts it.)
  * - TM_Updated and TM_Deleted mean that a writer came first. Every writer
  *   passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
  *   version refuses what would bypass it: that row is converted, or gone.
@@ -249,7 +249,7 @@ check_row(Mover *mover)
 /* ---- the update ---- */
 
 static TM_Result
-update_row(Mover *mover, ItemPointer tid, bool wait, CompatUpdateIndexes *indexes)
+update_row(Mover *mover, ItemPointer tid, CompatUpdateIndexes *indexes)
 {
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
@@ -257,7 +257,7 @@ update_row(Mover *mover, ItemPointer tid, bool wait, CompatUpdateIndexes *indexe
 	return table_tuple_update(mover->heap, tid, mover->formed,
 							  mover->estate->es_output_cid,
 							  GetActiveSnapshot(), InvalidSnapshot,
-							  wait, &failure, &lock_mode, indexes);
+							  true, &failure, &lock_mode, indexes);
 }
 
 static TM_Result
@@ -276,13 +276,9 @@ lock_row(Mover *mover, ItemPointer tid)
 static TM_Result
 update_without_waiting(Mover *mover, ItemPointer tid, CompatUpdateIndexes *indexes)
 {
-	TM_Result	result = update_row(mover, tid, false, indexes);
+	TM_Result	result = lock_row(mover, tid);
 
-	if (result == TM_BeingModified)
-		result = lock_row(mover, tid);
-	else
-		return result;
-	return result == TM_Ok ? update_row(mover, tid, true, indexes) : result;
+	return result == TM_Ok ? update_row(mover, tid, indexes) : result;
 }
 
 /* Index entries for the new row version, and the constraints that come after. */
