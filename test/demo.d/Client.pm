@@ -80,6 +80,7 @@ sub finish
 	  && defined $failed && $failed == 0 && !@complaints;
 }
 
+sub is_finished { return exists $_[0]{well} }
 sub is_well { return $_[0]{well} }
 sub done { return $_[0]{done} }
 sub complaint { return $_[0]{complaint} }

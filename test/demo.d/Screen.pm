@@ -52,12 +52,20 @@ sub sign
 	return $self->{utf8} ? $sign : $plain;
 }
 
+# How wide the terminal is, as of when the moving lines were begun.
 sub columns
 {
 	my ($self) = @_;
-	return 90 unless $self->{tty};
-	my ($columns) = (`stty size 2> /dev/null < /dev/tty` || '') =~ /^\d+ (\d+)/;
-	return $columns || $ENV{COLUMNS} || 80;
+
+	if (!$self->{drawn} || !$self->{columns})
+	{
+		open my $saved, '<&', \*STDIN;
+		open STDIN, '<&', \*STDOUT;
+		my ($columns) = (`stty size 2> /dev/null` || '') =~ /^\d+ (\d+)/;
+		open STDIN, '<&', $saved if $saved;
+		$self->{columns} = $columns || $ENV{COLUMNS} || 80;
+	}
+	return $self->{columns};
 }
 
 # ---- what stays ---------------------------------------------------------------
@@ -145,23 +153,34 @@ sub table
 	}
 }
 
-# An error message of the server's, as it came.
+# An error message of the server's, as it came, but for the width of the lines.
 sub refused
 {
 	my ($self, $message) = @_;
+	my $width = $self->columns - 19;
+
 	foreach my $line (split /\n/, $message)
 	{
 		my ($label, $text) = $line =~ /^(ERROR|DETAIL|HINT|CONTEXT):\s+(.*)/;
-		if (!defined $label)
-		{
-			$self->say(' ' x 16 . $line);
-		}
-		else
-		{
-			$self->say(' ' x 7 . $self->paint($label eq 'ERROR' ? 'bold red' : 'yellow',
-					sprintf '%-8s', "$label:") . ' ' . $text);
-		}
+		my ($first, @rest) = _wrap(defined $label ? $text : $line, $width > 100 ? 100 : $width);
+		my $head = !defined $label ? ' ' x 8
+		  : $self->paint($label eq 'ERROR' ? 'bold red' : 'yellow', sprintf '%-8s', "$label:");
+
+		$self->say(' ' x 7 . "$head $first", map { ' ' x 18 . $_ } @rest);
 	}
+}
+
+sub _wrap
+{
+	my ($text, $width) = @_;
+	my @lines = ('');
+
+	foreach my $word (split / /, $text)
+	{
+		push @lines, '' if length($lines[-1]) > 0 && length("$lines[-1] $word") > $width;
+		$lines[-1] .= ($lines[-1] eq '' ? '' : ' ') . $word;
+	}
+	return @lines;
 }
 
 sub check
