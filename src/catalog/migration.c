@@ -79,7 +79,7 @@ migrate_migration_proof_name(const char *version_column, int32 version)
 
 #define MIGRATION_COLUMNS \
 	"name, relation::oid, state, version, depends_on, add_source, up_source," \
-	" down_source, remove, needed_source, on_error, comment, inputs," \
+	" down_source, remove, needed_source, on_error, comment, inputs, search_path," \
 	" (SELECT array_agg(c.name::text ORDER BY c.\"position\")" \
 	"    FROM migrate.added_column c WHERE c.migration = m.name)," \
 	" (SELECT array_agg(c.type ORDER BY c.\"position\")" \
@@ -153,7 +153,8 @@ migration_from_row(HeapTuple row, TupleDesc desc)
 	migration->on_error = get_string(row, desc, 11);
 	migration->comment = get_string(row, desc, 12);
 	migration->inputs = get_strings(row, desc, 13);
-	migration->added = get_added_columns(row, desc, 14, 15);
+	migration->search_path = get_string(row, desc, 14);
+	migration->added = get_added_columns(row, desc, 15, 16);
 	return migration;
 }
 

@@ -37,6 +37,7 @@ typedef struct Migration
 	char	   *needed_source;
 	char	   *on_error;
 	char	   *comment;
+	char	   *search_path;	/* under which the sources were parsed */
 	List	   *inputs;			/* of char *: what Var k of its trees stands for */
 	List	   *added;			/* of AddedColumn * */
 } Migration;

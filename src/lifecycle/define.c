@@ -14,12 +14,14 @@
 
 #include "access/table.h"
 #include "catalog/catversion.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
@@ -246,14 +248,32 @@ text_array(List *strings, Oid element_type)
 					   PointerGetDatum(array), false);
 }
 
+/* The schemas that names are looked up in, as a value for search_path. */
+static char *
+effective_search_path(void)
+{
+	StringInfoData path;
+	ListCell   *lc;
+
+	initStringInfo(&path);
+	foreach(lc, fetch_search_path(false))
+	{
+		char	   *schema = get_namespace_name(lfirst_oid(lc));
+
+		if (schema != NULL && !isAnyTempNamespace(lfirst_oid(lc)))
+			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "", quote_identifier(schema));
+	}
+	return path.data;
+}
+
 /* False where another session has recorded the name meanwhile. */
 static bool
 record_migration(Definition *definition, ParsedDefinition *parsed)
 {
 	return migrate_store_execute("INSERT INTO migrate.migration (name, relation, depends_on,"
 								 " add_source, up_source, down_source, remove, needed_source,"
-								 " on_error, comment, inputs)"
-								 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+								 " on_error, comment, inputs, search_path)"
+								 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
 								 " ON CONFLICT (name) DO NOTHING",
 								 STORE_ARGS(store_text(definition->name),
 											store_relation(definition->relid),
@@ -264,7 +284,8 @@ record_migration(Definition *definition, ParsedDefinition *parsed)
 											store_text(definition->needed),
 											store_text(definition->on_error),
 											store_text(definition->comment),
-											text_array(parsed->scope.inputs, NAMEOID))) == 1;
+											text_array(parsed->scope.inputs, NAMEOID),
+											store_text(effective_search_path()))) == 1;
 }
 
 static void
@@ -286,6 +307,18 @@ record_columns(const char *name, List *columns)
 }
 
 static void
+record_tree(const char *name, char direction, const ParsedAssignment *assignment)
+{
+	Datum		tree = CStringGetTextDatum(nodeToString(assignment->expr));
+
+	migrate_store_execute("INSERT INTO migrate.assignment_tree VALUES ($1, $2, $3, $4, $5)",
+						  STORE_ARGS(store_text(name), store_char(direction),
+									 store_name(assignment->target->name),
+									 store_int(CATALOG_VERSION_NO),
+									 store_datum(PG_NODE_TREEOID, tree, false)));
+}
+
+static void
 record_assignments(const char *name, char direction, List *assignments)
 {
 	ListCell   *lc;
@@ -293,16 +326,11 @@ record_assignments(const char *name, char direction, List *assignments)
 	foreach(lc, assignments)
 	{
 		ParsedAssignment *assignment = lfirst(lc);
-		Datum		tree = CStringGetTextDatum(nodeToString(assignment->expr));
 
 		migrate_store_execute("INSERT INTO migrate.assignment VALUES ($1, $2, $3)",
 							  STORE_ARGS(store_text(name), store_char(direction),
 										 store_name(assignment->target->name)));
-		migrate_store_execute("INSERT INTO migrate.assignment_tree VALUES ($1, $2, $3, $4, $5)",
-							  STORE_ARGS(store_text(name), store_char(direction),
-										 store_name(assignment->target->name),
-										 store_int(CATALOG_VERSION_NO),
-										 store_datum(PG_NODE_TREEOID, tree, false)));
+		record_tree(name, direction, assignment);
 	}
 }
 
@@ -334,6 +362,67 @@ migrate_lifecycle_define(Definition *definition)
 	record_assignments(definition->name, 'u', parsed->ups);
 	record_assignments(definition->name, 'd', parsed->downs);
 	migrate_migration_record(definition->name, "defined", definition->comment);
+}
+
+/* Are all trees there, and such that this server can read them? */
+static bool
+has_trees(const char *name)
+{
+	return migrate_store_fetch("SELECT 1 FROM migrate.assignment a WHERE migration = $1"
+							   " AND NOT EXISTS (SELECT FROM migrate.assignment_tree t"
+							   "  WHERE t.migration = a.migration AND t.direction = a.direction"
+							   "  AND t.target = a.target AND t.catalog_version = $2)",
+							   STORE_ARGS(store_text(name), store_int(CATALOG_VERSION_NO))) == NULL;
+}
+
+static void
+replace_trees(Migration *migration, ParsedDefinition *parsed)
+{
+	ListCell   *lc;
+
+	migrate_store_execute("DELETE FROM migrate.assignment_tree WHERE migration = $1",
+						  STORE_ARGS(store_text(migration->name)));
+	foreach(lc, parsed->ups)
+		record_tree(migration->name, 'u', lfirst(lc));
+	foreach(lc, parsed->downs)
+		record_tree(migration->name, 'd', lfirst(lc));
+	migrate_store_execute("UPDATE migrate.migration SET inputs = $2 WHERE name = $1",
+						  STORE_ARGS(store_text(migration->name),
+									 text_array(parsed->scope.inputs, NAMEOID)));
+}
+
+/*
+ * Trees are not dumped. A migration that was restored before it was expanded
+ * has nothing but its source, which is parsed again as its definer would.
+ */
+void
+migrate_lifecycle_cook_again(Migration *migration)
+{
+	Definition	definition = {
+		.name = migration->name,
+		.relid = migration->relid,
+		.add = migration->add_source,
+		.up = migration->up_source,
+		.down = migration->down_source,
+		.remove = migration->remove,
+		.needed = migration->needed_source,
+		.depends_on = migration->depends_on,
+		.has_depends_on = true,
+		.on_error = migration->on_error,
+		.comment = migration->comment,
+	};
+	int			nestlevel;
+	ParsedDefinition *parsed;
+
+	if (has_trees(migration->name))
+		return;
+	LockRelationOid(migration->relid, AccessShareLock);
+	nestlevel = NewGUCNestLevel();
+	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	parsed = migrate_definition_parse(&definition, migration);
+	AtEOXact_GUC(false, nestlevel);
+	replace_trees(migration, parsed);
 }
 
 /*

@@ -27,6 +27,7 @@ typedef struct Definition
 } Definition;
 
 extern void migrate_lifecycle_define(Definition *definition);
+extern void migrate_lifecycle_cook_again(Migration *migration);
 extern void migrate_lifecycle_forget(const char *name);
 
 #endif							/* MIGRATE_LIFECYCLE_DEFINE_H */

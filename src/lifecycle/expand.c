@@ -53,6 +53,7 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
+#include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
@@ -439,6 +440,7 @@ migrate_lifecycle_expand(const char *name)
 	if (!check_state(migration))
 		return;
 	check_dependencies(migration);
+	migrate_lifecycle_cook_again(migration);
 	check_expressions(migration);
 	check_room(migration);
 

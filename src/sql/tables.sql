@@ -44,6 +44,7 @@ CREATE TABLE migrate.migration (
 	needed_source	text,
 	on_error		text NOT NULL,
 	comment			text,
+	search_path		text NOT NULL,				-- the definer's, for the texts above
 	inputs			name[] NOT NULL,			-- Var k of its trees stands for column inputs[k]
 	seq				bigint GENERATED ALWAYS AS IDENTITY,
 	defined_at		timestamptz NOT NULL DEFAULT now(),

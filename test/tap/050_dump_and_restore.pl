@@ -1,0 +1,78 @@
+# A dump taken midway restores to a database that goes on where the first one was:
+# rows keep their versions, live migrations convert on, defined ones can be expanded.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'migrate'
+migrate.autostart = off
+fsync = off
+CONF
+$node->start;
+
+sub sql { my ($db, $sql) = @_; return $node->safe_psql($db, $sql); }
+
+$node->safe_psql('postgres', 'CREATE DATABASE first');
+$node->safe_psql('postgres', 'CREATE DATABASE second');
+sql('first', <<'SQL');
+CREATE EXTENSION migrate;
+CREATE SCHEMA app;
+SET search_path = app;
+CREATE FUNCTION first_word(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT split_part($1, ' ', 1) $$;
+CREATE TABLE users (id integer PRIMARY KEY, gone integer, full_name text NOT NULL);
+ALTER TABLE users DROP COLUMN gone;
+INSERT INTO users SELECT i, 'First' || i || ' Last' || i FROM generate_series(1, 1000) i;
+SELECT migrate.define('split', 'users', add => 'first_name text, last_name text',
+	up => $$first_name = first_word(full_name), last_name = split_part(full_name, ' ', 2)$$,
+	down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
+SELECT migrate.expand('split');
+SELECT migrate.define('initial', 'users', add => 'initial text',
+	up => $$initial = left(first_word(first_name), 1)$$);
+CREATE TABLE other (a integer);
+SELECT migrate.define('other', 'other', add => 'b integer', up => 'b = a + 1');
+UPDATE users SET first_name = 'Written' WHERE id <= 10;
+SQL
+sql('first', q{CALL migrate.run('app.users', max_rows => 300)});
+
+my $rows = 'SELECT id, full_name, first_name, last_name, row_version FROM app.users ORDER BY id';
+my $stored = 'COPY (SELECT row_version, count(*) FROM app.users GROUP BY 1 ORDER BY 1) TO STDOUT';
+isnt(sql('first', $stored), '', 'some rows are stale, some are not: ' . sql('first', $stored) =~ tr/\n\t/; /r);
+
+my $dump = $node->basedir . '/dump.sql';
+command_ok([ 'pg_dump', '-f', $dump, $node->connstr('first') ], 'pg_dump midway');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->connstr('second') ],
+	'restores without an error');
+
+is(sql('second', $stored), sql('first', $stored), 'rows are stored in the versions that they had');
+is(sql('second', $rows), sql('first', $rows), 'and read as they did');
+
+# A function that would be found first under another search_path changes nothing.
+sql('second', q{CREATE FUNCTION public.first_word(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'wrong' $$});
+sql('second', q{SELECT migrate.expand('initial')});
+is(sql('second', q{SELECT count(*) FROM app.users WHERE initial IS DISTINCT FROM left(first_name, 1)}),
+	'0', 'a migration that was only defined expands');
+sql('second', q{SELECT migrate.expand('other')});
+sql('second', q{INSERT INTO app.users (id, full_name) VALUES (2001, 'Old Client')});
+sql('second', q{INSERT INTO app.users (id, first_name, last_name) VALUES (2002, 'New', 'Client')});
+is(sql('second', q{SELECT first_name, full_name, initial FROM app.users WHERE id > 2000 ORDER BY id}),
+	"Old|Old Client|O\nNew|New Client|N", 'both forms are written');
+
+sql('second', q{CALL migrate.run()});
+is(sql('second', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM migrate.migration}),
+	'initial complete, other complete, split complete', 'the backfill goes on to the end');
+my (undef, undef, $err) = $node->psql('second', 'DROP FUNCTION app.first_word(text)');
+like($err, qr/other objects depend on it/, 'what a live migration uses is still kept from being dropped');
+sql('second', q{SELECT migrate.contract('split')});
+is(sql('second', q{SELECT sum(length(first_name || last_name || initial)) FROM app.users}),
+	sql('first', q{SELECT sum(length(first_name || last_name || left(first_name, 1))) FROM app.users})
+	  + length('OldClientO') + length('NewClientN'), 'and the contract too');
+
+$node->stop;
+done_testing();
