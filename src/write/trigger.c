@@ -178,7 +178,7 @@ store_in_version(Write *write, int32 version)
 
 	begin_conversion(write, write->row);
 	migrate_converter_load(write->converter, write->row);
-	migrate_converter_upgrade(write->converter, version);
+	migrate_converter_upgrade(write->converter, version, false);
 	tuple = take_converted(write);
 	end_conversion(write);
 	return tuple;
@@ -259,7 +259,7 @@ store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
 
 	begin_conversion(write, stored);
 	migrate_converter_load(write->converter, stored);
-	migrate_converter_upgrade(write->converter, stored_version);
+	migrate_converter_upgrade(write->converter, stored_version, false);
 	set = migrate_written_by_update(write->conversion, updated_columns, stored,
 									write->converter->slot, write->row);
 	overlay(write, set);
