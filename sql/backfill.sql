@@ -178,6 +178,7 @@ SELECT migrate.expand('bf_moved');
 CALL migrate.run('bf_moved', max_rows => 600);
 VACUUM FULL bf_moved;
 CALL migrate.run('bf_moved', max_rows => 100);
+SELECT blocks_done < 20 AS started_over FROM migrate.progress WHERE migration = 'bf_moved';
 CLUSTER bf_moved USING bf_moved_pkey;
 SELECT count(*) FROM bf_moved WHERE row_version < 2;
 CALL migrate.run('bf_moved');
