@@ -46,6 +46,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
@@ -58,7 +59,6 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "catalog/pg_class.h"
 
 #include "backfill/progress.h"
 #include "catalog/migration.h"
