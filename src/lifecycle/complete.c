@@ -46,6 +46,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
