@@ -273,9 +273,36 @@ rows_converted(Oid root)
 							   STORE_ARGS(store_relation(root)));
 }
 
+/*
+ * Lock the rows of the migrations that are to be completed. Before the table,
+ * as everybody does who moves a migration: a rollback that has the row waits
+ * for the table. Those that are complete are left alone: a contract may have
+ * theirs.
+ */
+static List *
+lock_expanded(Oid root, int32 version)
+{
+	List	   *expanded = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_migration_load_live(root))
+	{
+		Migration  *migration = lfirst(lc);
+
+		/* What was expanded since is not proven. */
+		if (migration->state != MIGRATION_EXPANDED || migration->version > version)
+			continue;
+		migration = migrate_migration_load(migration->name, true, true);
+		if (migration != NULL)
+			expanded = lappend(expanded, migration);
+	}
+	return expanded;
+}
+
 bool
 migrate_complete_finish(Oid root, int32 version)
 {
+	List	   *expanded = lock_expanded(root, version);
 	char	   *column;
 	ListCell   *lc;
 
@@ -284,12 +311,11 @@ migrate_complete_finish(Oid root, int32 version)
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(root)))
 		return true;
 	column = version_column(root);
-	foreach(lc, migrate_migration_load_live(root))
+	foreach(lc, expanded)
 	{
 		Migration  *migration = lfirst(lc);
 
-		/* It may have moved on, and what was expanded since is not proven. */
-		migration = migrate_migration_load(migration->name, true, false);
+		/* It may have moved on before its row was locked. */
 		if (migration->state == MIGRATION_EXPANDED && migration->version <= version &&
 			is_proven(root, column, migration->version))
 			migrate_migration_move(migration, MIGRATION_COMPLETE, "complete",
