@@ -140,6 +140,18 @@ SELECT migrate.expand('guard_later');
 SELECT * FROM later;
 UPDATE later SET c = 'Y.' RETURNING *;
 
+-- A definition does not hold a column to its type; it is not expanded over another one.
+CREATE TABLE retyped (id integer PRIMARY KEY, a integer, b integer GENERATED ALWAYS AS (id + 1) STORED);
+SELECT migrate.define('guard_retyped', 'retyped', add => 'c integer', up => 'c = a + b', down => 'a = c - b', remove => '{a}');
+ALTER TABLE retyped ALTER COLUMN a TYPE text;
+SELECT migrate.expand('guard_retyped');
+\echo :LAST_ERROR_SQLSTATE
+SELECT state FROM migrate.status WHERE name = 'guard_retyped';
+ALTER TABLE retyped ALTER COLUMN a TYPE integer USING a::integer;
+SELECT migrate.expand('guard_retyped');
+ALTER TABLE retyped DROP COLUMN b;
+\echo :LAST_ERROR_SQLSTATE
+
 -- Partitions come and go; what they have from their parent stays.
 CREATE TABLE parted (id integer, a text) PARTITION BY RANGE (id);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
@@ -185,6 +197,7 @@ SELECT count(*) FROM migrate.migration WHERE name = 'guard_mood';
 SELECT migrate.rollback('guard_lower');
 SELECT migrate.rollback('guard "1"');
 SELECT migrate.rollback('guard_later');
+SELECT migrate.rollback('guard_retyped');
 SET client_min_messages = warning;
 DROP SCHEMA guard, guard_there CASCADE;
 DROP ROLE guard_owner;

@@ -59,7 +59,9 @@ INSERT INTO users (id, full_name) VALUES (13, 'Barbara Liskov') RETURNING *;
 SELECT name, state, version, percent, contractable FROM migrate.status WHERE name LIKE 'rollback%';
 SELECT direction, target, expression FROM migrate.assignment WHERE migration = 'rollback_split' ORDER BY 1, 2;
 SELECT version, floor FROM migrate.managed WHERE relation = 'users'::regclass;
+RESET ROLE;
 SELECT count(*) FROM migrate.backfill WHERE root = 'users'::regclass;
+SET ROLE rollback_owner;
 SELECT event, role, detail FROM migrate.history WHERE migration = 'rollback_split';
 SELECT migrate.rollback('rollback_split');
 

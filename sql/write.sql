@@ -226,6 +226,7 @@ SELECT id, full_name, first_name, last_name, row_version FROM write_users WHERE 
 -- saying that nothing is said
 UPDATE write_users SET row_version = DEFAULT, first_name = 'Defaulted' WHERE id = 301
 RETURNING full_name, row_version;
+UPDATE write_users SET row_version = DEFAULT WHERE id = 301 RETURNING full_name, row_version;
 -- beyond what is known: refused, in INSERT, UPDATE and COPY
 INSERT INTO write_users (id, full_name, row_version) VALUES (303, 'From Future', 3);
 UPDATE write_users SET row_version = 3 WHERE id = 302;
@@ -364,6 +365,41 @@ SELECT migrate.expand('write_deep');
 -- rows 2 and 3 are written while row 1 is converted
 INSERT INTO write_deep (id, old) VALUES (1, 100);
 SELECT id, old, new, row_version FROM write_deep ORDER BY id;
+
+--
+-- What foreign keys do, they do to both forms
+--
+
+CREATE TABLE write_codes (code text PRIMARY KEY);
+CREATE TABLE write_items (id integer PRIMARY KEY,
+	code text REFERENCES write_codes ON UPDATE CASCADE ON DELETE SET NULL);
+INSERT INTO write_codes VALUES ('a-1'), ('b-2'), ('c-3');
+INSERT INTO write_items VALUES (1, 'a-1'), (2, 'b-2');
+SELECT migrate.define('write_code', 'write_items', add => 'letter text, digit integer',
+	up => $$letter = split_part(code, '-', 1), digit = split_part(code, '-', 2)::integer$$,
+	down => $$code = letter || '-' || digit::text$$, remove => '{code}');
+SELECT migrate.expand('write_code');
+INSERT INTO write_items (id, letter, digit) VALUES (3, 'c', 3);
+UPDATE write_codes SET code = 'x-9' WHERE code IN ('a-1');
+UPDATE write_codes SET code = 'z-9' WHERE code IN ('c-3');
+DELETE FROM write_codes WHERE code = 'b-2';
+SELECT * FROM write_items ORDER BY id;
+-- the new form is held to the key as well
+INSERT INTO write_items (id, letter, digit) VALUES (4, 'no', 1);
+
+--
+-- A function that is replaced is used as it is now
+--
+
+CREATE TABLE write_replaced (id integer PRIMARY KEY, old text);
+CREATE FUNCTION write_decorate(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '<' || $1 || '>' $$;
+SELECT migrate.define('write_replaced', 'write_replaced', add => 'new text',
+	up => 'new = write_decorate(old)', down => $$old = trim(new, '<>[]')$$, remove => '{old}');
+SELECT migrate.expand('write_replaced');
+INSERT INTO write_replaced (id, old) VALUES (1, 'before');
+CREATE OR REPLACE FUNCTION write_decorate(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '[' || $1 || ']' $$;
+INSERT INTO write_replaced (id, old) VALUES (2, 'after');
+SELECT * FROM write_replaced ORDER BY id;
 
 --
 -- Replication's role fires it too

@@ -13,7 +13,7 @@
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
-#include "guard/drop_guard.h"
+#include "guard/ddl_hooks.h"
 #include "guc.h"
 #include "migrate.h"
 #include "read/inline_guard.h"
@@ -42,6 +42,6 @@ _PG_init(void)
 	migrate_copy_frame_init();
 	migrate_planner_hook_init();
 	migrate_inline_guard_init();
-	migrate_drop_guard_init();
+	migrate_ddl_hooks_init();
 	migrate_worker_init();
 }

@@ -63,6 +63,7 @@ migrate_run(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	values[0] = Int64GetDatum(converted);
 	values[1] = Int64GetDatum(remaining);
+	nulls[1] = remaining < 0;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

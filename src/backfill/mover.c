@@ -12,15 +12,19 @@
  * an error is the row's that caused it.
  *
  * Locks.  The heap is held in RowExclusiveLock to the end of the transaction,
- * as by any UPDATE. Of rows, only those are waited for that a foreign key or a
- * unique index makes us look at, under lock_timeout; the row itself never is:
+ * as by any UPDATE. A row that somebody holds is not waited for:
  *
- * - The row is locked first, skipping where that would wait, in the mode that
- *   the update needs: Exclusive where it may change a key, else NoKeyExclusive,
- *   which a foreign key check's FOR KEY SHARE lets pass. Having that lock, no
- *   conflicting one can be held, and the update finds nothing to wait for.
- *   (An update with wait = false would save the lock. But the heap has no caller
- *   that does so, says that it has not considered the case, and asserts it.)
+ * - Its header is looked at just before the update. (heap_update() must not be
+ *   asked not to wait: it does not expect to find the row held, then.) Where
+ *   anyone holds it, be it FOR KEY SHARE as a foreign key check does, which
+ *   would let us pass, the row is locked, skipping where that would wait, in
+ *   the mode that the update needs: Exclusive where it may change a key, else
+ *   NoKeyExclusive. Having that lock, no conflicting one can be held, and the
+ *   update finds nothing to wait for.
+ * - Between the look and the update somebody may come first; and a unique index
+ *   or a foreign key may make us look at rows of others. Such a wait ends after
+ *   a moment with lock_not_available, by lock_timeout (which costs nothing where
+ *   nothing waits), and the row counts as locked (attempt.c).
  * - TM_Updated and TM_Deleted mean that a writer came first. Every writer
  *   passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
  *   version refuses what would bypass it: that row is converted, or gone.
@@ -29,6 +33,7 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "catalog/pg_trigger.h"
@@ -36,6 +41,7 @@
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -44,7 +50,8 @@
 #include "catalog/store.h"
 #include "compat.h"
 #include "convert/converter.h"
-#include "guc.h"
+
+#define LONGEST_LOCK_WAIT	"1ms"
 
 struct Mover
 {
@@ -159,14 +166,10 @@ needed_lock_mode(Relation heap, const Conversion *conversion)
 		? LockTupleExclusive : LockTupleNoKeyExclusive;
 }
 
-/* What users' constraints make us wait for, we do not wait for long. */
 static void
 limit_lock_waits(void)
 {
-	char		timeout[32];
-
-	snprintf(timeout, sizeof(timeout), "%d", migrate_guc_lock_timeout);
-	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
+	(void) set_config_option("lock_timeout", LONGEST_LOCK_WAIT, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
@@ -190,6 +193,7 @@ migrate_mover_open(Relation heap, Conversion *conversion)
 void
 migrate_mover_close(Mover *mover)
 {
+	ExecResetTupleTable(mover->estate->es_tupleTable, false);
 	ExecCloseResultRelations(mover->estate);
 	FreeExecutorState(mover->estate);
 	migrate_converter_release(mover->converter);
@@ -248,16 +252,18 @@ check_row(Mover *mover)
 
 /* ---- the update ---- */
 
+/* What became of the row since it was read. */
 static TM_Result
-update_row(Mover *mover, ItemPointer tid, CompatUpdateIndexes *indexes)
+look_at_row(Mover *mover, TupleTableSlot *row)
 {
-	TM_FailureData failure;
-	LockTupleMode lock_mode;
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(row, false, NULL);
+	Buffer		buffer = ((BufferHeapTupleTableSlot *) row)->buffer;
+	TM_Result	result;
 
-	return table_tuple_update(mover->heap, tid, mover->formed,
-							  mover->estate->es_output_cid,
-							  GetActiveSnapshot(), InvalidSnapshot,
-							  true, &failure, &lock_mode, indexes);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	result = HeapTupleSatisfiesUpdate(tuple, mover->estate->es_output_cid, buffer);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return result;
 }
 
 static TM_Result
@@ -274,10 +280,25 @@ lock_row(Mover *mover, ItemPointer tid)
 }
 
 static TM_Result
-update_without_waiting(Mover *mover, ItemPointer tid, CompatUpdateIndexes *indexes)
+update_row(Mover *mover, ItemPointer tid, CompatUpdateIndexes *indexes)
 {
-	TM_Result	result = lock_row(mover, tid);
+	TM_FailureData failure;
+	LockTupleMode lock_mode;
 
+	return table_tuple_update(mover->heap, tid, mover->formed,
+							  mover->estate->es_output_cid,
+							  GetActiveSnapshot(), InvalidSnapshot,
+							  true, &failure, &lock_mode, indexes);
+}
+
+static TM_Result
+update_without_waiting(Mover *mover, TupleTableSlot *row, ItemPointer tid,
+					   CompatUpdateIndexes *indexes)
+{
+	TM_Result	result = look_at_row(mover, row);
+
+	if (result == TM_BeingModified)
+		result = lock_row(mover, tid);
 	return result == TM_Ok ? update_row(mover, tid, indexes) : result;
 }
 
@@ -307,7 +328,7 @@ migrate_mover_move(Mover *mover, TupleTableSlot *row, int32 version)
 	ResetPerTupleExprContext(mover->estate);
 	form_row(mover, row, version);
 	check_row(mover);
-	switch (update_without_waiting(mover, &tid, &indexes))
+	switch (update_without_waiting(mover, row, &tid, &indexes))
 	{
 		case TM_Ok:
 			follow_up(mover, &tid, indexes);

@@ -208,7 +208,7 @@ note_left_behind(Progress *progress, const RangeResult *result)
 	" ELSE 0.9 * " column " + 0.1 * (" amount ") / elapsed.s END"
 
 const char *
-migrate_progress_advance(Progress *progress, const RangeResult *result, const char *held_by)
+migrate_progress_advance(Progress *progress, const RangeResult *result)
 {
 	const char *phase;
 
@@ -222,8 +222,7 @@ migrate_progress_advance(Progress *progress, const RangeResult *result, const ch
 						  RATE("rows_rate", "$9") ","
 						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
 						  " skipped = $7, failed = $8,"
-						  " rows_converted = rows_converted + $9,"
-						  " held_by = $10, updated_at = clock_timestamp()"
+						  " rows_converted = rows_converted + $9, updated_at = clock_timestamp()"
 						  " FROM (SELECT greatest(extract(epoch FROM clock_timestamp() - updated_at),"
 						  "  0.001)::double precision AS s"
 						  "  FROM migrate.backfill WHERE relation = $1) AS elapsed"
@@ -235,8 +234,7 @@ migrate_progress_advance(Progress *progress, const RangeResult *result, const ch
 									 store_bigint(progress->left_to),
 									 store_bigint(progress->skipped),
 									 store_bigint(progress->failed),
-									 store_bigint(result->converted),
-									 store_text(held_by)));
+									 store_bigint(result->converted)));
 	return phase;
 }
 
@@ -246,17 +244,25 @@ migrate_progress_advance(Progress *progress, const RangeResult *result, const ch
 	" left_from = NULL, left_to = NULL, skipped = 0, failed = 0," \
 	" round_started_at = clock_timestamp()"
 
-/* Returns the number of the round. */
-int
-migrate_progress_next_round(Oid heap)
+List *
+migrate_progress_next_round(Oid root)
 {
-	Progress	progress;
+	List	   *heaps = migrate_progress_heaps(root, PHASE_WAITING);
 
-	if (!migrate_progress_claim(heap, PHASE_WAITING, &progress))
-		return 0;
-	migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND " WHERE relation = $1",
-						  STORE_ARGS(store_relation(heap)));
-	return progress.round;
+	if (heaps != NIL)
+		migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND
+							  " WHERE root = $1 AND phase = '" PHASE_WAITING "'",
+							  STORE_ARGS(store_relation(root)));
+	return heaps;
+}
+
+int
+migrate_progress_last_round(Oid root)
+{
+	char	   *round = migrate_store_fetch("SELECT max(round) FROM migrate.backfill WHERE root = $1",
+											STORE_ARGS(store_relation(root)));
+
+	return (int) to_int64(round);
 }
 
 void

@@ -60,11 +60,16 @@ extern bool migrate_progress_read(Oid heap, Progress *progress);
 extern void migrate_progress_adjust(Progress *progress, Relation heap);
 
 /* Account for a range, and end the round with its last. Returns the phase. */
-extern const char *migrate_progress_advance(Progress *progress, const RangeResult *result,
-											const char *held_by);
+extern const char *migrate_progress_advance(Progress *progress, const RangeResult *result);
 
-/* Begin another round, over what the last one left behind. */
-extern int	migrate_progress_next_round(Oid heap);
+/*
+ * Begin another round, over what the last one had to leave to others. Returns the
+ * heaps (OIDs) that have such rows.
+ */
+extern List *migrate_progress_next_round(Oid root);
+
+/* The number of the round that a table is in. */
+extern int	migrate_progress_last_round(Oid root);
 
 /* The proof has failed: begin again with everything. */
 extern void migrate_progress_start_over(Oid root);

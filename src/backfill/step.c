@@ -98,7 +98,8 @@ target_version(const Conversion *conversion)
 
 /* ---- a batch ---- */
 
-static void
+/* Returns the phase that the heap is in then. */
+static const char *
 convert_batch(Backfill *backfill, Relation heap, Progress *progress)
 {
 	TimestampTz begin = GetCurrentTimestamp();
@@ -110,7 +111,6 @@ convert_batch(Backfill *backfill, Relation heap, Progress *progress)
 		.stop = backfill->stop,
 	};
 	RangeResult result;
-	const char *phase;
 	long		rest;
 
 	migrate_progress_adjust(progress, heap);
@@ -128,33 +128,47 @@ convert_batch(Backfill *backfill, Relation heap, Progress *progress)
 								 backfill->max_rows_per_second);
 	backfill->converted = result.converted;
 	wait_for(backfill, rest > 0 ? HELD_BY_RATE : "", rest);
-	phase = migrate_progress_advance(progress, &result, rest > 0 ? HELD_BY_RATE : NULL);
-	if (strcmp(phase, PHASE_WAITING) == 0)
-		migrate_progress_set_held_by(backfill->root, HELD_BY_ROW_LOCKS);
+	return migrate_progress_advance(progress, &result);
 }
 
-/* Do a batch of a heap; false where others are in the way. */
-static bool
+/* Do a batch of a heap; NULL where others are in the way, else its phase then. */
+static const char *
 try_heap(Backfill *backfill, Oid heap_oid)
 {
 	Progress	progress;
 	Relation	heap;
 	bool		exists;
+	const char *phase;
 
 	if (!lock_relation(heap_oid, RowExclusiveLock, &exists))
 	{
 		wait_for(backfill, exists ? HELD_BY_TABLE_LOCK : "", LOCK_WAIT);
-		return false;
+		return NULL;
 	}
 	if (!migrate_progress_claim(heap_oid, PHASE_CONVERTING, &progress))
 	{
 		wait_for(backfill, HELD_BY_OTHER, LOCK_WAIT);
-		return false;
+		return NULL;
 	}
 	heap = table_open(heap_oid, NoLock);
-	convert_batch(backfill, heap, &progress);
+	phase = convert_batch(backfill, heap, &progress);
 	table_close(heap, NoLock);
-	return true;
+	return phase;
+}
+
+/* ---- rounds ---- */
+
+/*
+ * Nothing is left to convert but rows that others held when we came by: wait
+ * before the next round, the longer the more rounds were in vain.
+ */
+static BackfillStatus
+end_round(Backfill *backfill)
+{
+	int			round = migrate_progress_last_round(backfill->root);
+
+	wait_for(backfill, HELD_BY_ROW_LOCKS, migrate_throttle_round(round));
+	return BACKFILL_WAITING;
 }
 
 static BackfillStatus
@@ -163,40 +177,28 @@ convert_some(Backfill *backfill, List *heaps)
 	ListCell   *lc;
 
 	foreach(lc, heaps)
-		if (try_heap(backfill, lfirst_oid(lc)))
-			return BACKFILL_WORKED;
-	return BACKFILL_WAITING;
-}
+	{
+		const char *phase = try_heap(backfill, lfirst_oid(lc));
 
-/* ---- rounds ---- */
-
-/*
- * Nothing is left to convert but rows that others held when we came by. The
- * next round begins after a pause, which grows with every round in vain.
- */
-static BackfillStatus
-begin_next_rounds(Backfill *backfill, List *heaps)
-{
-	int			round = 0;
-	ListCell   *lc;
-
-	foreach(lc, heaps)
-		round = Max(round, migrate_progress_next_round(lfirst_oid(lc)));
-	wait_for(backfill, HELD_BY_ROW_LOCKS, migrate_throttle_round(round));
+		if (phase == NULL)
+			continue;
+		if (strcmp(phase, PHASE_WAITING) == 0 &&
+			migrate_progress_heaps(backfill->root, PHASE_CONVERTING) == NIL)
+			return end_round(backfill);
+		return BACKFILL_WORKED;
+	}
 	return BACKFILL_WAITING;
 }
 
 static BackfillStatus
 next_thing(Backfill *backfill, int32 target)
 {
-	List	   *heaps;
+	List	   *heaps = migrate_progress_heaps(backfill->root, PHASE_CONVERTING);
 
-	heaps = migrate_progress_heaps(backfill->root, PHASE_CONVERTING);
+	if (heaps == NIL)
+		heaps = migrate_progress_next_round(backfill->root);
 	if (heaps != NIL)
 		return convert_some(backfill, heaps);
-	heaps = migrate_progress_heaps(backfill->root, PHASE_WAITING);
-	if (heaps != NIL)
-		return begin_next_rounds(backfill, heaps);
 
 	/* Before the end is believed: has a partition been attached? */
 	if (migrate_progress_sync(backfill->root, target) > 0)
@@ -205,8 +207,8 @@ next_thing(Backfill *backfill, int32 target)
 	return heaps != NIL ? BACKFILL_FAILED : BACKFILL_SCANNED;
 }
 
-BackfillStatus
-migrate_backfill_step(Backfill *backfill)
+static BackfillStatus
+take_step(Backfill *backfill)
 {
 	Conversion *conversion;
 	bool		exists;
@@ -229,6 +231,16 @@ migrate_backfill_step(Backfill *backfill)
 		migrate_progress_sync(backfill->root, backfill->target);
 	}
 	return next_thing(backfill, backfill->target);
+}
+
+BackfillStatus
+migrate_backfill_step(Backfill *backfill)
+{
+	BackfillStatus status = take_step(backfill);
+
+	migrate_progress_set_held_by(backfill->root,
+								 backfill->held_by[0] ? backfill->held_by : NULL);
+	return status;
 }
 
 /* ---- what remains ---- */
@@ -270,9 +282,9 @@ left_behind(Relation heap, Conversion *conversion, const Progress *progress)
 }
 
 static int64
-remaining_in_heap(Oid heap_oid)
+remaining_in_heap(Relation heap)
 {
-	Relation	heap = table_open(heap_oid, AccessShareLock);
+	Oid			heap_oid = RelationGetRelid(heap);
 	Conversion *conversion = migrate_conversion_get(heap_oid);
 	int64		remaining = 0;
 	Progress	progress;
@@ -288,7 +300,35 @@ remaining_in_heap(Oid heap_oid)
 			(progress.end_block - progress.next_block > MAX_BLOCKS_TO_COUNT
 			 ? estimate_stale(heap, progress.end_block - progress.next_block)
 			 : count_stale(heap, conversion, progress.next_block, progress.end_block));
-	table_close(heap, AccessShareLock);
+	return remaining;
+}
+
+static int64
+remaining_in_heaps(Oid root)
+{
+	int64		remaining = 0;
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
+										 " WHERE root = $1 AND phase NOT IN"
+										 "  ('" PHASE_SCANNED "', '" PHASE_SETTLING "')"
+										 " ORDER BY relation",
+										 STORE_ARGS(store_relation(root))))
+	{
+		Oid			heap_oid = atooid(lfirst(lc));
+		Relation	heap;
+		bool		exists;
+
+		if (!lock_relation(heap_oid, AccessShareLock, &exists))
+		{
+			if (exists)
+				return -1;
+			continue;
+		}
+		heap = table_open(heap_oid, NoLock);
+		remaining += remaining_in_heap(heap);
+		table_close(heap, NoLock);
+	}
 	return remaining;
 }
 
@@ -296,21 +336,17 @@ int64
 migrate_backfill_remaining(Oid root)
 {
 	Conversion *conversion;
-	int64		remaining = 0;
-	ListCell   *lc;
+	int64		remaining;
+	bool		exists;
 
-	LockRelationOid(root, AccessShareLock);
+	if (!lock_relation(root, AccessShareLock, &exists))
+		return exists ? -1 : 0;
 	conversion = incomplete_conversion(root);
 	if (conversion == NULL)
 		return 0;
 	migrate_progress_sync(root, target_version(conversion));
 	PushActiveSnapshot(GetTransactionSnapshot());
-	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
-										 " WHERE root = $1 AND phase NOT IN"
-										 "  ('" PHASE_SCANNED "', '" PHASE_SETTLING "')"
-										 " ORDER BY relation",
-										 STORE_ARGS(store_relation(root))))
-		remaining += remaining_in_heap(atooid(lfirst(lc)));
+	remaining = remaining_in_heaps(root);
 	PopActiveSnapshot();
 	return remaining;
 }

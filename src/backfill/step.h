@@ -45,7 +45,10 @@ extern void migrate_backfill_init(Backfill *backfill, Oid root);
  */
 extern BackfillStatus migrate_backfill_step(Backfill *backfill);
 
-/* How many rows are stale: exact where few blocks are left, else an estimate. */
+/*
+ * How many rows are stale: exact where few blocks are left, else an estimate;
+ * -1 where others hold the table in a strong lock.
+ */
 extern int64 migrate_backfill_remaining(Oid root);
 
 /* Say for all to see what the table waits for; NULL: nothing. */

@@ -106,8 +106,9 @@ make_restricted_call(const Conversion *conversion, const LiveMigration *migratio
 					  make_text_const(NAMEOID, NAMEDATALEN, NameGetDatum(target)));
 	while ((attno = bms_next_member(up->inputs, attno)) >= 0)
 		args = lappend(args, stored_column(conversion, attno));
-	if (up->inputs == NULL)		/* VARIADIC "any" takes one at least */
-		args = lappend(args, makeNullConst(INT4OID, -1, InvalidOid));
+	/* VARIADIC "any" takes one at least; a column, lest planning evaluates the call. */
+	if (up->inputs == NULL)
+		args = lappend(args, stored_column(conversion, conversion->version_attno));
 
 	return (Expr *) makeFuncExpr(migrate_store_function("up", lengthof(argtypes), argtypes),
 								 attr->atttypid, args, attr->attcollation, InvalidOid,

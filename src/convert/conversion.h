@@ -33,6 +33,7 @@ typedef struct LiveMigration
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
 	Bitmapset  *added;			/* attributes of the new form */
 	Bitmapset  *removed;		/* attributes that contract will drop */
+	Bitmapset  *named;			/* attributes that its expressions name as inputs */
 	List	   *ups;			/* of Assignment *: the new form from the old */
 	List	   *downs;			/* of Assignment *: the old form from the new */
 } LiveMigration;
@@ -72,6 +73,12 @@ extern Conversion *migrate_conversion_get(Oid relid);
 
 /* Is any relation of this database known or suspected to have a live migration? Cheap. */
 extern bool migrate_conversion_any(void);
+
+/*
+ * Has any relation of this database stale rows, as far as a plan made under the
+ * active snapshot is concerned? Cheap, but less so.
+ */
+extern bool migrate_conversion_any_stale(void);
 
 /*
  * The first live migration (index into live) of which a plan made under the

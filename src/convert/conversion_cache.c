@@ -51,7 +51,8 @@ typedef enum Knowledge
 static HTAB *cache = NULL;
 static List *retired = NIL;		/* of Conversion *, until the transaction ends */
 static Knowledge installed = UNKNOWN;	/* has this database our extension? */
-static Knowledge any_live = UNKNOWN;	/* has it a live migration? */
+static bool summary_valid = false;
+static LiveSummary summary;		/* of what is live in it; in TopMemoryContext */
 static Oid	managed_relid = InvalidOid; /* migrate.managed, once seen */
 
 /* ---- invalidation: only marks ---- */
@@ -77,13 +78,29 @@ relcache_callback(Datum arg, Oid relid)
 		installed = UNKNOWN;
 	if (!OidIsValid(relid) || relid == managed_relid)
 	{
-		any_live = UNKNOWN;
+		summary_valid = false;
 		installed = UNKNOWN;
 	}
 	if (!OidIsValid(relid))
 		mark_all_invalid();
 	else if ((entry = hash_search(cache, &relid, HASH_FIND, NULL)) != NULL)
 		entry->valid = false;
+}
+
+/*
+ * A function was replaced, it may be one that an expression was compiled with:
+ * the body of an SQL function is inlined. Built-in ones stay what they are.
+ */
+static void
+function_callback(Datum arg, int cacheid, uint32 hashvalue)
+{
+	HASH_SEQ_STATUS status;
+	CacheEntry *entry;
+
+	hash_seq_init(&status, cache);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		if (entry->conversion != NULL && !entry->conversion->all_inlinable)
+			entry->valid = false;
 }
 
 static void
@@ -111,6 +128,7 @@ migrate_conversion_init(void)
 
 	cache = hash_create("migrate conversions", 64, &control, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
 	RegisterXactCallback(free_retired, NULL);
 }
 
@@ -128,24 +146,55 @@ is_installed(void)
 	return installed == YES;
 }
 
+/*
+ * An invalidation that arrives while we read must not be forgotten, so the
+ * summary counts as valid first. An error while we read leaves one that says
+ * that everything may be stale, and is read again.
+ */
+static void
+load_summary(void)
+{
+	static const LiveSummary worst = {.any = true, .any_expanded = true};
+	LiveSummary loaded;
+	MemoryContext old;
+	ListCell   *lc;
+
+	list_free_deep(summary.completed);
+	summary = worst;
+	summary_valid = true;
+	PG_TRY();
+	{
+		migrate_conversion_load_summary(&loaded);
+	}
+	PG_CATCH();
+	{
+		summary_valid = false;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	summary.any = loaded.any;
+	summary.any_expanded = loaded.any_expanded;
+	foreach(lc, loaded.completed)
+	{
+		FullTransactionId *xid = palloc(sizeof(FullTransactionId));
+
+		*xid = *(FullTransactionId *) lfirst(lc);
+		summary.completed = lappend(summary.completed, xid);
+	}
+	MemoryContextSwitchTo(old);
+}
+
 bool
 migrate_conversion_any(void)
 {
 	/* Without preloading there is no callback that would keep us right. */
 	if (cache == NULL || !OidIsValid(MyDatabaseId) || !is_installed())
 		return false;
-	if (any_live == UNKNOWN)
-	{
-		Knowledge	found;
-
-		/* An invalidation that arrives while we read must not be forgotten. */
-		any_live = YES;
-		found = migrate_conversion_load_any() ? YES : NO;
-		if (any_live == YES)
-			any_live = found;
-		return found == YES;
-	}
-	return any_live == YES;
+	if (!summary_valid)
+		load_summary();
+	return summary.any;
 }
 
 static void
@@ -239,6 +288,23 @@ is_settled(const LiveMigration *migration)
 {
 	return migration->complete && !RecoveryInProgress() &&
 		is_seen(migration->completed_xid);
+}
+
+bool
+migrate_conversion_any_stale(void)
+{
+	ListCell   *lc;
+
+	if (!migrate_conversion_any())
+		return false;
+	if (summary.any_expanded || RecoveryInProgress())
+		return true;
+	foreach(lc, summary.completed)
+	{
+		if (!is_seen(*(FullTransactionId *) lfirst(lc)))
+			return true;
+	}
+	return false;
 }
 
 int

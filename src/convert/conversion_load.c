@@ -98,6 +98,15 @@ rows_get_int(Rows *rows, const char *column)
 	return isnull ? 0 : DatumGetInt32(value);
 }
 
+static FullTransactionId
+rows_get_xid(Rows *rows, const char *column)
+{
+	bool		isnull;
+	Datum		value = rows_get(rows, column, &isnull);
+
+	return isnull ? InvalidFullTransactionId : DatumGetFullTransactionId(value);
+}
+
 static char *
 rows_get_name(Rows *rows, const char *column)
 {
@@ -230,6 +239,59 @@ compute_generated(Node *node, Relation rel)
 	return expression_tree_mutator(node, compute_generated, rel);
 }
 
+static void
+refuse_type(Relation rel, const LiveMigration *migration, AttrNumber attno, Oid defined_type)
+{
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_DATATYPE_MISMATCH),
+			 errmsg("column \"%s\" of relation \"%s\" is not of the type for which migration \"%s\" was defined",
+					NameStr(attr->attname), RelationGetRelationName(rel), migration->name),
+			 errdetail("It is %s and was %s.",
+					   format_type_with_typemod(attr->atttypid, attr->atttypmod),
+					   format_type_be(defined_type)),
+			 errhint("Change the column back, or define the migration again.")));
+}
+
+typedef struct TypeCheck
+{
+	Relation	rel;
+	const LiveMigration *migration;
+} TypeCheck;
+
+static bool
+check_input_types(Node *node, TypeCheck *check)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		Var		   *var = (Var *) node;
+		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(check->rel), var->varattno - 1);
+
+		if (var->vartype != attr->atttypid || var->vartypmod != attr->atttypmod ||
+			var->varcollid != attr->attcollation)
+			refuse_type(check->rel, check->migration, var->varattno, var->vartype);
+	}
+	return expression_tree_walker(node, check_input_types, check);
+}
+
+/*
+ * A stored tree holds the types of its inputs and of its result. A definition
+ * does not hold a column to its type until it is expanded.
+ */
+static void
+check_types(Relation rel, const LiveMigration *migration, AttrNumber target, Expr *expr)
+{
+	TypeCheck	check = {rel, migration};
+	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
+
+	(void) check_input_types((Node *) expr, &check);
+	if (exprType((Node *) expr) != attr->atttypid)
+		refuse_type(rel, migration, target, exprType((Node *) expr));
+}
+
 static Assignment *
 make_assignment(AttrNumber target, Expr *expr)
 {
@@ -267,6 +329,7 @@ load_assignments(Relation rel, LiveMigration *migration,
 		else
 			expr = migrate_expression_from_text(rel, target,
 												rows_get_text(&rows, "expression"));
+		check_types(rel, migration, target, expr);
 		assignment = make_assignment(target, (Expr *) compute_generated((Node *) expr, rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
@@ -276,6 +339,18 @@ load_assignments(Relation rel, LiveMigration *migration,
 	rows_end(&rows);
 }
 
+static bool
+is_complete_state(const char *state)
+{
+	return strcmp(state, "complete") == 0;
+}
+
+static bool
+is_live_state(const char *state)
+{
+	return strcmp(state, "expanded") == 0 || is_complete_state(state);
+}
+
 static void
 load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 {
@@ -283,16 +358,14 @@ load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 	AttrNumber *attnos;
 	int			nattnos;
 	bool		isnull;
-	Datum		xid;
 
 	migration->name = rows_get_text(rows, "name");
 	migration->version = rows_get_int(rows, "version");
-	migration->complete = strcmp(rows_get_text(rows, "state"), "complete") == 0;
-	xid = rows_get(rows, "completed_xid", &isnull);
-	migration->completed_xid = isnull ? InvalidFullTransactionId
-		: DatumGetFullTransactionId(xid);
+	migration->complete = is_complete_state(rows_get_text(rows, "state"));
+	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(relid, rows_get(rows, "remove", &isnull));
 	migration->added = load_added(relid, migration->name);
+	migration->named = column_set(relid, rows_get(rows, "inputs", &isnull));
 	attnos = column_numbers(relid, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(rel, migration, attnos, nattnos);
 }
@@ -304,12 +377,6 @@ compare_versions(const void *a, const void *b)
 	int32		right = ((const LiveMigration *) b)->version;
 
 	return (left > right) - (left < right);
-}
-
-static bool
-is_live_state(const char *state)
-{
-	return strcmp(state, "expanded") == 0 || strcmp(state, "complete") == 0;
 }
 
 static void
@@ -474,16 +541,30 @@ migrate_conversion_load(Oid relid)
 	return conversion;
 }
 
-bool
-migrate_conversion_load_any(void)
+void
+migrate_conversion_load_summary(LiveSummary *summary)
 {
 	Rows		rows;
-	bool		any = false;
 
+	memset(summary, 0, sizeof(*summary));
 	if (!rows_begin(&rows, "migration", "migration_pkey", 0, NULL))
-		return false;
-	while (!any && rows_next(&rows))
-		any = is_live_state(rows_get_text(&rows, "state"));
+		return;
+	while (rows_next(&rows))
+	{
+		char	   *state = rows_get_text(&rows, "state");
+
+		if (!is_live_state(state))
+			continue;
+		summary->any = true;
+		if (is_complete_state(state))
+		{
+			FullTransactionId *xid = palloc(sizeof(FullTransactionId));
+
+			*xid = rows_get_xid(&rows, "completed_xid");
+			summary->completed = lappend(summary->completed, xid);
+		}
+		else
+			summary->any_expanded = true;
+	}
 	rows_end(&rows);
-	return any;
 }

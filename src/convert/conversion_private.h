@@ -9,6 +9,15 @@
 
 /* Compile from the catalog; NULL where the relation has no live migration. */
 extern Conversion *migrate_conversion_load(Oid relid);
-extern bool migrate_conversion_load_any(void);
+
+/* What is live in the database, in short. */
+typedef struct LiveSummary
+{
+	bool		any;
+	bool		any_expanded;	/* and not complete */
+	List	   *completed;		/* completed_xid, FullTransactionId *, of those that are */
+} LiveSummary;
+
+extern void migrate_conversion_load_summary(LiveSummary *summary);
 
 #endif							/* MIGRATE_CONVERT_CONVERSION_PRIVATE_H */

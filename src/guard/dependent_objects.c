@@ -36,6 +36,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "guard/catalog_row.h"
 #include "guard/dependent_objects.h"
 #include "migrate.h"
 
@@ -48,24 +49,6 @@ typedef struct Search
 	ObjectAddresses *seen;
 	List	   *found;			/* of char * */
 } Search;
-
-static HeapTuple
-fetch_row(Oid catalog, Oid index, AttrNumber column, Oid oid)
-{
-	Relation	rel = table_open(catalog, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
-	scan = systable_beginscan(rel, index, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return tuple;
-}
 
 /* ---- which dependents count, and as what ---- */
 
@@ -83,8 +66,8 @@ resolve_default(const Search *search, ObjectAddress *object)
 static bool
 resolve_rule(ObjectAddress *object)
 {
-	HeapTuple	tuple = fetch_row(RewriteRelationId, RewriteOidIndexId,
-								  Anum_pg_rewrite_oid, object->objectId);
+	HeapTuple	tuple = migrate_catalog_row(RewriteRelationId, RewriteOidIndexId,
+											Anum_pg_rewrite_oid, object->objectId, NULL);
 	Form_pg_rewrite rule;
 
 	if (!HeapTupleIsValid(tuple))
@@ -134,8 +117,8 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 static bool
 resolve_trigger(const ObjectAddress *object)
 {
-	HeapTuple	tuple = fetch_row(TriggerRelationId, TriggerOidIndexId,
-								  Anum_pg_trigger_oid, object->objectId);
+	HeapTuple	tuple = migrate_catalog_row(TriggerRelationId, TriggerOidIndexId,
+											Anum_pg_trigger_oid, object->objectId, NULL);
 	Form_pg_trigger trigger;
 
 	if (!HeapTupleIsValid(tuple))

@@ -8,60 +8,48 @@
  * the trigger hangs on it) the extension. To drop, rename or retype them is
  * refused to everybody, however it is said: the server tells us of each object
  * that a command drops, by cascade too, and of each catalog row that it
- * changes. A superuser who knows
- * better sets migrate.guard to off. Contract and rollback need no such leave:
- * they first move their migration to a state that is not live, and what is still
- * guarded then is what they must not touch.
+ * changes. A superuser who knows better sets migrate.guard to off. Contract and
+ * rollback need no such leave: they first move their migration to a state that
+ * is not live, and what is still guarded then is what they must not touch.
  *
  * Not guarded: partitions of a managed table come and go with the data in them.
  *
- * The hook stands inside the server's DDL, under its lock on the table. At
- * OAT_POST_ALTER the command counter has not moved yet, so that the caches and
- * MVCC scans show the object as it was and SnapshotSelf shows what it will be.
- * Both are read before anything else is done.
- *
- * What commands are let through changes what we know: a dropped table takes
- * its rows of our catalog along, a renamed column is renamed in the
- * definitions that are not live, and after any rename the expressions' texts
- * are written anew. All of that is part of the command's transaction.
+ * We are called inside the server's DDL, under its lock on the table
+ * (guard/ddl_hooks.c). When something is altered, the command counter has not
+ * moved yet, so that the row of the catalog can be seen as it was and as it will
+ * be. Both are read before anything else is done.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "access/xact.h"
-#include "catalog/dependency.h"
 #include "catalog/indexing.h"
-#include "catalog/namespace.h"
-#include "catalog/objectaccess.h"
+#include "catalog/objectaddress.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
-#include "miscadmin.h"
-#include "tcop/utility.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 #include "catalog/migration.h"
-#include "catalog/store.h"
 #include "convert/conversion.h"
-#include "convert/expression.h"
+#include "guard/catalog_row.h"
 #include "guard/drop_guard.h"
-#include "guc.h"
 #include "migrate.h"
-
-static object_access_hook_type next_object_access_hook = NULL;
-static ProcessUtility_hook_type next_process_utility_hook = NULL;
 
 /* Is the command at work one that drops whole tables? */
 static bool dropping_tables = false;
+
+bool
+migrate_drop_guard_expect_tables(bool expect)
+{
+	bool		before = dropping_tables;
+
+	dropping_tables = expect;
+	return before;
+}
 
 /* ---- what is guarded ---- */
 
@@ -82,17 +70,13 @@ guarded_conversion(Oid relid)
 }
 
 static bool
-is_assigned_or_read(List *assignments, AttrNumber attnum)
+is_assigned(List *assignments, AttrNumber attnum)
 {
 	ListCell   *lc;
 
 	foreach(lc, assignments)
-	{
-		Assignment *assignment = lfirst(lc);
-
-		if (assignment->target == attnum || bms_is_member(attnum, assignment->inputs))
+		if (((Assignment *) lfirst(lc))->target == attnum)
 			return true;
-	}
 	return false;
 }
 
@@ -106,7 +90,8 @@ use_of_column(const LiveMigration *live, AttrNumber attnum)
 		return "The column belongs to the new form, which the migration adds.";
 	if (bms_is_member(attnum, live->removed))
 		return "The column belongs to the old form, which is kept until the migration is contracted.";
-	if (is_assigned_or_read(live->ups, attnum) || is_assigned_or_read(live->downs, attnum))
+	if (bms_is_member(attnum, live->named) ||
+		is_assigned(live->ups, attnum) || is_assigned(live->downs, attnum))
 		return "The migration converts rows from or to that column.";
 	return NULL;
 }
@@ -197,52 +182,17 @@ refuse_part(const char *verb, const char *kind, const char *name,
 /* ---- catalog rows, as they were and as they will be ---- */
 
 static HeapTuple
-fetch_row(Oid catalog, Oid index, int nkeys, ScanKey keys, Snapshot snapshot)
-{
-	Relation	rel = table_open(catalog, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(rel, index, true, snapshot, nkeys, keys);
-	HeapTuple	tuple = systable_getnext(scan);
-
-	if (HeapTupleIsValid(tuple))
-		tuple = heap_copytuple(tuple);
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return tuple;
-}
-
-static HeapTuple
-fetch_row_by_oid(Oid catalog, Oid index, AttrNumber column, Oid oid, Snapshot snapshot)
-{
-	ScanKeyData key;
-
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
-	return fetch_row(catalog, index, 1, &key, snapshot);
-}
-
-static HeapTuple
-fetch_column(Oid relid, AttrNumber attnum, Snapshot snapshot)
-{
-	ScanKeyData keys[2];
-
-	ScanKeyInit(&keys[0], Anum_pg_attribute_attrelid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(relid));
-	ScanKeyInit(&keys[1], Anum_pg_attribute_attnum, BTEqualStrategyNumber,
-				F_INT2EQ, Int16GetDatum(attnum));
-	return fetch_row(AttributeRelationId, AttributeRelidNumIndexId, 2, keys, snapshot);
-}
-
-static HeapTuple
 fetch_trigger(Oid oid, Snapshot snapshot)
 {
-	return fetch_row_by_oid(TriggerRelationId, TriggerOidIndexId,
-							Anum_pg_trigger_oid, oid, snapshot);
+	return migrate_catalog_row(TriggerRelationId, TriggerOidIndexId,
+							   Anum_pg_trigger_oid, oid, snapshot);
 }
 
 static HeapTuple
 fetch_constraint(Oid oid, Snapshot snapshot)
 {
-	return fetch_row_by_oid(ConstraintRelationId, ConstraintOidIndexId,
-							Anum_pg_constraint_oid, oid, snapshot);
+	return migrate_catalog_row(ConstraintRelationId, ConstraintOidIndexId,
+							   Anum_pg_constraint_oid, oid, snapshot);
 }
 
 /* ---- dropping ---- */
@@ -328,8 +278,8 @@ on_drop_default(Oid oid)
 				&conversion->live[0], use_of_version_column);
 }
 
-static void
-guard_drop(Oid class, Oid oid, int subid)
+void
+migrate_drop_guard_check_drop(Oid class, Oid oid, int subid)
 {
 	switch (class)
 	{
@@ -367,8 +317,8 @@ column_change(Form_pg_attribute old, Form_pg_attribute new)
 static void
 on_alter_column(Oid relid, AttrNumber attnum)
 {
-	HeapTuple	old = fetch_column(relid, attnum, NULL);
-	HeapTuple	new = fetch_column(relid, attnum, SnapshotSelf);
+	HeapTuple	old = migrate_catalog_column(relid, attnum, NULL);
+	HeapTuple	new = migrate_catalog_column(relid, attnum, SnapshotSelf);
 	Form_pg_attribute before;
 	Form_pg_attribute after;
 	const char *change;
@@ -448,8 +398,8 @@ on_alter_constraint(Oid oid)
 					"It is the proof that no stale row is left, and known by its name.");
 }
 
-static void
-guard_alter(Oid class, Oid oid, int subid)
+void
+migrate_drop_guard_check_alter(Oid class, Oid oid, int subid)
 {
 	switch (class)
 	{
@@ -464,203 +414,4 @@ guard_alter(Oid class, Oid oid, int subid)
 			on_alter_constraint(oid);
 			break;
 	}
-}
-
-/* ---- keeping our catalog in step with what was let through ---- */
-
-/* Are our tables all there? Not while the extension is made or dropped. */
-static bool
-catalog_is_whole(void)
-{
-	static const char *const tables[] = {
-		"managed", "migration", "added_column", "assignment",
-		"assignment_tree", "backfill", "failure", "event",
-	};
-
-	for (int i = 0; i < lengthof(tables); i++)
-		if (!OidIsValid(migrate_store_table(tables[i])))
-			return false;
-	return OidIsValid(migrate_store_extension_owner());
-}
-
-static bool
-may_be_known(Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-
-	return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) &&
-		get_rel_persistence(relid) != RELPERSISTENCE_TEMP &&
-		get_rel_namespace(relid) != get_namespace_oid(MIGRATE_SCHEMA, true) &&
-		catalog_is_whole();
-}
-
-/* A table is being dropped: forget all but the history of its migrations. */
-static void
-forget_table(Oid relid)
-{
-	if (!may_be_known(relid))
-		return;
-	migrate_store_execute("WITH gone AS (DELETE FROM migrate.migration"
-						  "  WHERE relation = $1 RETURNING name),"
-						  " managed AS (DELETE FROM migrate.managed WHERE relation = $1),"
-						  " backfill AS (DELETE FROM migrate.backfill"
-						  "  WHERE relation = $1 OR root = $1),"
-						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
-						  " added AS (DELETE FROM migrate.added_column"
-						  "  USING gone WHERE migration = gone.name),"
-						  " assignment AS (DELETE FROM migrate.assignment"
-						  "  USING gone WHERE migration = gone.name),"
-						  " tree AS (DELETE FROM migrate.assignment_tree"
-						  "  USING gone WHERE migration = gone.name)"
-						  " INSERT INTO migrate.event (migration, event, role, detail)"
-						  " SELECT name, 'dropped', $2, format('with table %I', $3::text) FROM gone",
-						  STORE_ARGS(store_relation(relid),
-									 store_name(GetUserNameFromId(GetUserId(), false)),
-									 store_text(get_rel_name(relid))));
-}
-
-/*
- * A column is being renamed. Definitions that are not live go on working under
- * its new name: their trees know their inputs by position only.
- */
-static void
-rename_in_definitions(Oid relid, const char *from, const char *to)
-{
-	static const char *const targets[] = {"assignment", "assignment_tree"};
-
-	if (!may_be_known(relid))
-		return;
-	for (int i = 0; i < lengthof(targets); i++)
-		migrate_store_execute(psprintf("UPDATE migrate.%s a SET target = $3"
-									   " FROM migrate.migration m"
-									   " WHERE m.relation = $1 AND a.migration = m.name"
-									   " AND m.state IN ('defined', 'rolled back')"
-									   " AND a.target = $2", targets[i]),
-							  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
-	migrate_store_execute("UPDATE migrate.migration"
-						  " SET inputs = array_replace(inputs, $2, $3),"
-						  "  remove = array_replace(remove, $2, $3)"
-						  " WHERE relation = $1 AND state IN ('defined', 'rolled back')"
-						  " AND $2 = ANY (inputs || remove)",
-						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
-}
-
-static void
-follow_column(Oid relid, AttrNumber attnum)
-{
-	HeapTuple	old = fetch_column(relid, attnum, NULL);
-	HeapTuple	new = fetch_column(relid, attnum, SnapshotSelf);
-	const char *from;
-	const char *to;
-
-	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
-		return;
-	from = NameStr(((Form_pg_attribute) GETSTRUCT(old))->attname);
-	to = NameStr(((Form_pg_attribute) GETSTRUCT(new))->attname);
-	if (strcmp(from, to) != 0 && !((Form_pg_attribute) GETSTRUCT(new))->attisdropped)
-		rename_in_definitions(relid, from, to);
-}
-
-/* ---- hooks ---- */
-
-/* As of the heap that VACUUM FULL and the like leave behind. */
-static bool
-is_internal_drop(void *arg)
-{
-	return (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0;
-}
-
-static void
-on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *arg)
-{
-	if (next_object_access_hook)
-		next_object_access_hook(access, class, oid, subid, arg);
-	if (IsBinaryUpgrade || !OidIsValid(MyDatabaseId))
-		return;
-
-	if (access == OAT_DROP)
-	{
-		if (migrate_guc_guard)
-			guard_drop(class, oid, subid);
-		if (class == RelationRelationId && subid == 0 && !is_internal_drop(arg))
-			forget_table(oid);
-	}
-	else if (access == OAT_POST_ALTER)
-	{
-		if (migrate_guc_guard)
-			guard_alter(class, oid, subid);
-		if (class == RelationRelationId && subid != 0)
-			follow_column(oid, subid);
-	}
-	else if (access == OAT_POST_CREATE && class == TriggerRelationId && migrate_guc_guard)
-		on_alter_trigger(oid);	/* CREATE OR REPLACE TRIGGER */
-}
-
-static bool
-drops_tables(Node *statement)
-{
-	if (IsA(statement, DropOwnedStmt))
-		return true;
-	return IsA(statement, DropStmt) &&
-		(((DropStmt *) statement)->removeType == OBJECT_TABLE ||
-		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
-}
-
-/* Can the text of an expression read differently after it? */
-static bool
-renames(Node *statement)
-{
-	return IsA(statement, RenameStmt) || IsA(statement, AlterObjectSchemaStmt) ||
-		(IsA(statement, AlterEnumStmt) && ((AlterEnumStmt *) statement)->oldVal != NULL);
-}
-
-static void
-run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-			ProcessUtilityContext context, ParamListInfo params,
-			QueryEnvironment *environment, DestReceiver *dest,
-			QueryCompletion *completion)
-{
-	bool		was_dropping_tables = dropping_tables;
-
-	dropping_tables = drops_tables(pstmt->utilityStmt);
-	PG_TRY();
-	{
-		if (next_process_utility_hook)
-			next_process_utility_hook(pstmt, query, read_only_tree, context, params,
-									  environment, dest, completion);
-		else
-			standard_ProcessUtility(pstmt, query, read_only_tree, context, params,
-									environment, dest, completion);
-	}
-	PG_FINALLY();
-	{
-		dropping_tables = was_dropping_tables;
-	}
-	PG_END_TRY();
-}
-
-/* The statement may be gone when the command returns: it is looked at before. */
-static void
-on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
-				   ProcessUtilityContext context, ParamListInfo params,
-				   QueryEnvironment *environment, DestReceiver *dest,
-				   QueryCompletion *completion)
-{
-	bool		is_rename = renames(pstmt->utilityStmt);
-
-	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
-	if (!is_rename)
-		return;
-	CommandCounterIncrement();
-	if (migrate_conversion_any())
-		migrate_expression_refresh_text(InvalidOid);
-}
-
-void
-migrate_drop_guard_init(void)
-{
-	next_object_access_hook = object_access_hook;
-	object_access_hook = on_object_access;
-	next_process_utility_hook = ProcessUtility_hook;
-	ProcessUtility_hook = on_process_utility;
 }

@@ -131,8 +131,8 @@ check_loss(const Migration *migration)
 	if (rows > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("rolling back migration \"%s\" would lose data in " INT64_FORMAT " rows",
-						migration->name, rows),
+				 errmsg("rolling back migration \"%s\" would lose data in " INT64_FORMAT " %s",
+						migration->name, rows, rows == 1 ? "row" : "rows"),
 				 errdetail("What was written to new columns that no \"down\" reads is stored nowhere else: %s.",
 						   join(columns, "\"")),
 				 errhint("To give it up: SELECT migrate.rollback(%s, discard => true)",

@@ -120,7 +120,7 @@ rest(long milliseconds)
 static bool
 gives_up(const Advance *advance, AdvanceStatus status, long *waited)
 {
-	if (status != ADVANCE_WAITING)
+	if (status != ADVANCE_WAITING || advance->backfill.converted > 0)
 	{
 		*waited = 0;
 		return false;
@@ -177,9 +177,12 @@ migrate_run_tables(Oid relid, int64 max_rows, int64 *converted, int64 *remaining
 	tables = tables_to_run(relid);
 	foreach(lc, tables)
 	{
+		int64		left;
+
 		if (max_rows == 0 || *converted < max_rows)
 			*converted += run_table(lfirst_oid(lc), max_rows > 0 ? max_rows - *converted : 0);
-		*remaining += migrate_backfill_remaining(lfirst_oid(lc));
+		left = migrate_backfill_remaining(lfirst_oid(lc));
+		*remaining = left < 0 || *remaining < 0 ? -1 : *remaining + left;
 	}
 	SPI_finish();
 }

@@ -8,7 +8,7 @@
 /*
  * Convert in this session, committing as it goes; the caller made sure that it
  * may. InvalidOid: every table of the caller's that is not paused. max_rows 0:
- * no limit.
+ * no limit. remaining is -1 where it could not be seen.
  */
 extern void migrate_run_tables(Oid relid, int64 max_rows,
 							   int64 *converted, int64 *remaining);

@@ -43,8 +43,7 @@ check_transaction(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("migrate.wait() needs a READ COMMITTED transaction"),
 				 errdetail("The migration cannot be complete while this transaction's snapshot lasts.")));
-	/* What a look at the catalogs has left is nobody's. */
-	InvalidateCatalogSnapshot();
+	InvalidateCatalogSnapshot();	/* taken anew at need, and not to be counted */
 	if (!ThereAreNoPriorRegisteredSnapshots())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -12,12 +12,13 @@
  *
  * States: a plan made before the first migration is expanded may have a body
  * in it; such a plan depends on the tables of the body, and expand invalidates
- * them. A plan made while a migration was live goes on calling the function,
+ * them. A plan made while there were stale rows goes on calling the function,
  * which is slower and not wrong.
  *
  * Locks: none. This is asked for every function that is not built in, when a
- * plan is made or started, so all but one test comes after the question
- * whether anything is live in this database at all.
+ * plan is made or started, so the first question is whether anything is live in
+ * this database at all. Logical decoding asks, too, with a snapshot under which
+ * our tables cannot be read, and makes no plans.
  */
 #include "postgres.h"
 
@@ -25,6 +26,7 @@
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "convert/conversion.h"
@@ -52,7 +54,10 @@ needs_call(Oid function)
 {
 	if (previous_needs && previous_needs(function))
 		return true;
-	return migrate_conversion_any() && may_be_inlined(function);
+	if (HistoricSnapshotActive())
+		return false;
+	return migrate_conversion_any() && may_be_inlined(function) &&
+		migrate_conversion_any_stale();
 }
 
 /*

@@ -2,9 +2,10 @@
  * Convert stale rows in this session, committing after every batch, and bring
  * migrations to completion; of one table, or of every one of the caller's that is
  * not paused. Returns how many rows it converted, at most max_rows, and how many
- * are still stale (an estimate where many blocks are left). Waits for rows and
- * snapshots that others hold for migrate.lock_timeout, then returns. Raises
- * invalid_transaction_termination in a transaction block. Only the table's owner may.
+ * are still stale (an estimate where many blocks are left, NULL where a lock is in
+ * the way). Waits for rows and snapshots that others hold for migrate.lock_timeout,
+ * then returns. Raises invalid_transaction_termination in a transaction block. Only
+ * the table's owner may.
  */
 CREATE PROCEDURE migrate.run(
 	relation		regclass DEFAULT NULL,

@@ -26,12 +26,13 @@
 #include "guc.h"
 #include "worker/session.h"
 
-static const struct
+typedef struct Setting
 {
 	const char *name;
 	const char *value;
-}			settings[] =
-{
+} Setting;
+
+static const Setting settings[] = {
 	{"statement_timeout", "0"},
 	{"lock_timeout", "0"},
 	{"idle_in_transaction_session_timeout", "0"},

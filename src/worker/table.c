@@ -7,7 +7,8 @@
  * when only rows are left that fail, or when asked to.
  *
  * SIGTERM ends it after the row that it is at; what the batch has converted so
- * far commits. Only the reading of the whole table for the proof is broken off.
+ * far commits. Only the reading of the whole table for the proof is broken off;
+ * and a second SIGTERM breaks off whatever it is.
  * SIGHUP has it read its settings after the batch. An error takes back the
  * step, is logged and shown in migrate.progress, and the step is tried again
  * after a while. kill -9 loses the step, and the worker starts again with the
@@ -38,7 +39,7 @@ PGDLLEXPORT void migrate_worker_table_main(Datum argument);
 static void
 on_sigterm(SIGNAL_ARGS)
 {
-	if (migrate_advance_is_proving)
+	if (migrate_advance_is_proving || ShutdownRequestPending)
 		die(postgres_signal_arg);
 	else
 		SignalHandlerForShutdownRequest(postgres_signal_arg);

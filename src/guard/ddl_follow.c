@@ -1,0 +1,117 @@
+/*
+ * guard/ddl_follow.c
+ *		Keeping our catalog in step with DDL on users' tables.
+ *
+ * A dropped table takes what we know of it along, but for the history. A
+ * renamed column is renamed in the definitions that are not live (live ones
+ * hold their columns to their names). Both are part of the command's own
+ * transaction, under its lock on the table.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+#include "catalog/store.h"
+#include "guard/catalog_row.h"
+#include "guard/ddl_follow.h"
+#include "migrate.h"
+
+/* Are our tables all there? Not while the extension is made or dropped. */
+static bool
+catalog_is_whole(void)
+{
+	static const char *const tables[] = {
+		"managed", "migration", "added_column", "assignment",
+		"assignment_tree", "backfill", "failure", "event",
+	};
+
+	for (int i = 0; i < lengthof(tables); i++)
+		if (!OidIsValid(migrate_store_table(tables[i])))
+			return false;
+	return OidIsValid(migrate_store_extension_owner());
+}
+
+static bool
+may_be_known(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+
+	return (relkind == RELKIND_RELATION || relkind == RELKIND_PARTITIONED_TABLE) &&
+		get_rel_persistence(relid) != RELPERSISTENCE_TEMP &&
+		get_rel_namespace(relid) != get_namespace_oid(MIGRATE_SCHEMA, true) &&
+		catalog_is_whole();
+}
+
+/* A table is being dropped: forget all but the history of its migrations. */
+void
+migrate_ddl_follow_drop_table(Oid relid)
+{
+	if (!may_be_known(relid))
+		return;
+	migrate_store_execute("WITH gone AS (DELETE FROM migrate.migration"
+						  "  WHERE relation = $1 RETURNING name),"
+						  " managed AS (DELETE FROM migrate.managed WHERE relation = $1),"
+						  " backfill AS (DELETE FROM migrate.backfill"
+						  "  WHERE relation = $1 OR root = $1),"
+						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
+						  " added AS (DELETE FROM migrate.added_column"
+						  "  USING gone WHERE migration = gone.name),"
+						  " assignment AS (DELETE FROM migrate.assignment"
+						  "  USING gone WHERE migration = gone.name),"
+						  " tree AS (DELETE FROM migrate.assignment_tree"
+						  "  USING gone WHERE migration = gone.name)"
+						  " INSERT INTO migrate.event (migration, event, role, detail)"
+						  " SELECT name, 'dropped', $2, format('with table %I', $3::text) FROM gone",
+						  STORE_ARGS(store_relation(relid),
+									 store_name(GetUserNameFromId(GetUserId(), false)),
+									 store_text(get_rel_name(relid))));
+}
+
+/*
+ * A column is being renamed. Definitions that are not live go on working under
+ * its new name: their trees know their inputs by position only.
+ */
+static void
+rename_in_definitions(Oid relid, const char *from, const char *to)
+{
+	static const char *const targets[] = {"assignment", "assignment_tree"};
+
+	if (!may_be_known(relid))
+		return;
+	for (int i = 0; i < lengthof(targets); i++)
+		migrate_store_execute(psprintf("UPDATE migrate.%s a SET target = $3"
+									   " FROM migrate.migration m"
+									   " WHERE m.relation = $1 AND a.migration = m.name"
+									   " AND m.state IN ('defined', 'rolled back')"
+									   " AND a.target = $2", targets[i]),
+							  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+	migrate_store_execute("UPDATE migrate.migration"
+						  " SET inputs = array_replace(inputs, $2, $3),"
+						  "  remove = array_replace(remove, $2, $3)"
+						  " WHERE relation = $1 AND state IN ('defined', 'rolled back')"
+						  " AND $2 = ANY (inputs || remove)",
+						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+}
+
+void
+migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	old = migrate_catalog_column(relid, attnum, NULL);
+	HeapTuple	new = migrate_catalog_column(relid, attnum, SnapshotSelf);
+	const char *from;
+	const char *to;
+
+	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+		return;
+	from = NameStr(((Form_pg_attribute) GETSTRUCT(old))->attname);
+	to = NameStr(((Form_pg_attribute) GETSTRUCT(new))->attname);
+	if (strcmp(from, to) != 0 && !((Form_pg_attribute) GETSTRUCT(new))->attisdropped)
+		rename_in_definitions(relid, from, to);
+}

@@ -1,0 +1,133 @@
+/*
+ * guard/ddl_hooks.c
+ *		Where the server tells us of DDL.
+ *
+ * Of each object that a command drops, by cascade too, we hear at OAT_DROP
+ * before it is gone; of each row of the catalog that it changes at
+ * OAT_POST_ALTER, before the command counter moves. First it is asked whether
+ * that may be (guard/drop_guard.c), then our catalog follows (guard/ddl_follow.c).
+ *
+ * After a rename of anything the qualified texts of live migrations'
+ * expressions are written anew from their trees, in the same transaction, so
+ * that a dump restores.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/dependency.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_trigger.h"
+#include "miscadmin.h"
+#include "tcop/utility.h"
+
+#include "convert/conversion.h"
+#include "convert/expression.h"
+#include "guard/ddl_follow.h"
+#include "guard/ddl_hooks.h"
+#include "guard/drop_guard.h"
+#include "guc.h"
+
+static object_access_hook_type next_object_access_hook = NULL;
+static ProcessUtility_hook_type next_process_utility_hook = NULL;
+
+/* As of the heap that VACUUM FULL and the like leave behind. */
+static bool
+is_internal_drop(void *arg)
+{
+	return (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0;
+}
+
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *arg)
+{
+	if (next_object_access_hook)
+		next_object_access_hook(access, class, oid, subid, arg);
+	if (IsBinaryUpgrade || !OidIsValid(MyDatabaseId))
+		return;
+
+	if (access == OAT_DROP)
+	{
+		if (migrate_guc_guard)
+			migrate_drop_guard_check_drop(class, oid, subid);
+		if (class == RelationRelationId && subid == 0 && !is_internal_drop(arg))
+			migrate_ddl_follow_drop_table(oid);
+	}
+	else if (access == OAT_POST_ALTER)
+	{
+		if (migrate_guc_guard)
+			migrate_drop_guard_check_alter(class, oid, subid);
+		if (class == RelationRelationId && subid != 0)
+			migrate_ddl_follow_alter_column(oid, subid);
+	}
+	else if (access == OAT_POST_CREATE && class == TriggerRelationId && migrate_guc_guard)
+		migrate_drop_guard_check_alter(class, oid, subid);	/* CREATE OR REPLACE TRIGGER */
+}
+
+static bool
+drops_tables(Node *statement)
+{
+	if (IsA(statement, DropOwnedStmt))
+		return true;
+	return IsA(statement, DropStmt) &&
+		(((DropStmt *) statement)->removeType == OBJECT_TABLE ||
+		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
+}
+
+/* Can the text of an expression read differently after it? */
+static bool
+renames(Node *statement)
+{
+	return IsA(statement, RenameStmt) || IsA(statement, AlterObjectSchemaStmt) ||
+		(IsA(statement, AlterEnumStmt) && ((AlterEnumStmt *) statement)->oldVal != NULL);
+}
+
+static void
+run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *environment, DestReceiver *dest,
+			QueryCompletion *completion)
+{
+	bool		before = migrate_drop_guard_expect_tables(drops_tables(pstmt->utilityStmt));
+
+	PG_TRY();
+	{
+		if (next_process_utility_hook)
+			next_process_utility_hook(pstmt, query, read_only_tree, context, params,
+									  environment, dest, completion);
+		else
+			standard_ProcessUtility(pstmt, query, read_only_tree, context, params,
+									environment, dest, completion);
+	}
+	PG_FINALLY();
+	{
+		(void) migrate_drop_guard_expect_tables(before);
+	}
+	PG_END_TRY();
+}
+
+/* The statement may be gone when the command returns: it is looked at before. */
+static void
+on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *environment, DestReceiver *dest,
+				   QueryCompletion *completion)
+{
+	bool		is_rename = renames(pstmt->utilityStmt);
+
+	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (!is_rename)
+		return;
+	CommandCounterIncrement();
+	if (migrate_conversion_any())
+		migrate_expression_refresh_text(InvalidOid);
+}
+
+void
+migrate_ddl_hooks_init(void)
+{
+	next_object_access_hook = object_access_hook;
+	object_access_hook = on_object_access;
+	next_process_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = on_process_utility;
+}
