@@ -493,19 +493,6 @@ load_shape(Relation rel, Conversion *conversion)
 	conversion->touched = all_touched(conversion);
 }
 
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 Conversion *
 migrate_conversion_load(Oid relid)
 {
@@ -521,7 +508,7 @@ migrate_conversion_load(Oid relid)
 	{
 		Relation	rel = relation_open(relid, AccessShareLock);
 
-		conversion->owner = relation_owner(conversion->root);
+		conversion->owner = migrate_store_relation_owner(conversion->root);
 		load_live(rel, conversion);
 		if (conversion->nlive > 0)
 		{
