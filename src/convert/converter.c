@@ -297,6 +297,46 @@ compute_form(Converter *converter, int i, bool up, Extent extent, Bitmapset *set
 	return set;
 }
 
+/* How many of the live migrations a row of some version has behind it. */
+static int
+migrations_done(const Conversion *conversion, int32 version)
+{
+	int			done = 0;
+
+	while (done < conversion->nlive && conversion->live[done].version <= version)
+		done++;
+	return done;
+}
+
+static void
+upgrade(Converter *converter, int done)
+{
+	for (int i = done; i < converter->conversion->nlive; i++)
+		bms_free(compute_form(converter, i, true, EVERY, NULL));
+}
+
+/* Bring the forms of the first "done" migrations in step. */
+static void
+reconcile(Converter *converter, int done, const Bitmapset *set_by_statement, bool whole)
+{
+	Conversion *conversion = converter->conversion;
+	Bitmapset  *set = bms_copy(set_by_statement);
+	uint32		speaks_new = 0;
+
+	for (int i = done - 1; i >= 0; i--)
+	{
+		/* What a newer migration's down computed counts: the chain agrees. */
+		if (!bms_overlap(conversion->live[i].added, set))
+			continue;
+		speaks_new |= (uint32) 1 << i;
+		set = compute_form(converter, i, false, whole ? EVERY : WHERE_READ_OR_SET, set);
+	}
+	for (int i = 0; i < done; i++)
+		if (!(speaks_new & ((uint32) 1 << i)))
+			set = compute_form(converter, i, true, whole ? EVERY : WHERE_READ, set);
+	bms_free(set);
+}
+
 void
 migrate_converter_upgrade(Converter *converter, int32 from_version)
 {
@@ -306,32 +346,31 @@ migrate_converter_upgrade(Converter *converter, int32 from_version)
 	if (from_version >= conversion->version)
 		return;
 	restrict_if_needed(conversion, &self);
-	for (int i = 0; i < conversion->nlive; i++)
-		if (conversion->live[i].version > from_version)
-			bms_free(compute_form(converter, i, true, EVERY, NULL));
+	upgrade(converter, migrations_done(conversion, from_version));
 	unrestrict_if_needed(conversion, &self);
 }
 
 void
-migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statement, bool whole)
+migrate_converter_reconcile(Converter *converter, const Bitmapset *set, bool whole)
 {
 	Conversion *conversion = converter->conversion;
-	Bitmapset  *set = bms_copy(set_by_statement);
-	uint32		speaks_new = 0;
 	StoreIdentity self;
 
 	restrict_if_needed(conversion, &self);
-	for (int i = conversion->nlive - 1; i >= 0; i--)
-	{
-		/* What a newer migration's down computed counts: the chain agrees. */
-		if (!bms_overlap(conversion->live[i].added, set))
-			continue;
-		speaks_new |= (uint32) 1 << i;
-		set = compute_form(converter, i, false, whole ? EVERY : WHERE_READ_OR_SET, set);
-	}
-	for (int i = 0; i < conversion->nlive; i++)
-		if (!(speaks_new & ((uint32) 1 << i)))
-			set = compute_form(converter, i, true, whole ? EVERY : WHERE_READ, set);
+	reconcile(converter, conversion->nlive, set, whole);
 	unrestrict_if_needed(conversion, &self);
-	bms_free(set);
+}
+
+void
+migrate_converter_reconcile_and_upgrade(Converter *converter, const Bitmapset *set,
+										int32 from_version)
+{
+	Conversion *conversion = converter->conversion;
+	int			done = migrations_done(conversion, from_version);
+	StoreIdentity self;
+
+	restrict_if_needed(conversion, &self);
+	reconcile(converter, done, set, false);
+	upgrade(converter, done);
+	unrestrict_if_needed(conversion, &self);
 }
