@@ -313,7 +313,8 @@ migrate_converter_upgrade(Converter *converter, int32 from_version)
 }
 
 void
-migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statement, bool whole)
+migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statement,
+							int32 from_version)
 {
 	Conversion *conversion = converter->conversion;
 	Bitmapset  *set = bms_copy(set_by_statement);
@@ -327,11 +328,15 @@ migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statem
 		if (!bms_overlap(conversion->live[i].added, set))
 			continue;
 		speaks_new |= (uint32) 1 << i;
-		set = compute_form(converter, i, false, whole ? EVERY : WHERE_READ_OR_SET, set);
+		set = compute_form(converter, i, false,
+						   conversion->live[i].version > from_version ? EVERY : WHERE_READ_OR_SET,
+						   set);
 	}
 	for (int i = 0; i < conversion->nlive; i++)
 		if (!(speaks_new & ((uint32) 1 << i)))
-			set = compute_form(converter, i, true, whole ? EVERY : WHERE_READ, set);
+			set = compute_form(converter, i, true,
+							   conversion->live[i].version > from_version ? EVERY : WHERE_READ,
+							   set);
 	unrestrict_if_needed(conversion, &self);
 	bms_free(set);
 }

@@ -205,7 +205,7 @@ store_inserted(Write *write)
 
 	begin_conversion(write, write->row);
 	migrate_converter_load(write->converter, write->row);
-	migrate_converter_reconcile(write->converter, written.set, true);
+	migrate_converter_reconcile(write->converter, written.set, 0);
 	tuple = take_converted(write);
 	end_conversion(write);
 	return tuple;
@@ -250,20 +250,79 @@ overlay(Write *write, const Bitmapset *set)
 	}
 }
 
+/* The new form of the migrations that a row of some version is stale for. */
+static Bitmapset *
+missing_columns(const Conversion *conversion, int32 version)
+{
+	Bitmapset  *missing = NULL;
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		const LiveMigration *live = &conversion->live[i];
+		ListCell   *lc;
+
+		if (live->version <= version)
+			continue;
+		missing = bms_add_members(missing, live->added);
+		foreach(lc, live->ups)
+			missing = bms_add_member(missing, ((Assignment *) lfirst(lc))->target);
+	}
+	return missing;
+}
+
+static bool
+is_any_named(const Bitmapset *columns, const Bitmapset *updated_columns)
+{
+	int			attno = -1;
+
+	while ((attno = bms_next_member(columns, attno)) >= 0)
+		if (bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, updated_columns))
+			return true;
+	return false;
+}
+
+/*
+ * Did the statement leave alone what the stored row does not have yet? Then
+ * what that reads as does not matter, and need not be computed: the new row is
+ * converted as it is. That is the way, too, to correct a row of which "up"
+ * fails. A trigger before ours may have put something there all the same.
+ */
+static bool
+leaves_alone(const Bitmapset *missing, const Bitmapset *set, const Bitmapset *updated_columns)
+{
+	return !bms_overlap(missing, set) && !is_any_named(missing, updated_columns);
+}
+
+static void
+carry_over(Write *write, TupleTableSlot *stored, int32 stored_version,
+		   const Bitmapset *updated_columns)
+{
+	const Conversion *conversion = write->conversion;
+	Bitmapset  *set = migrate_written_by_update(conversion, updated_columns,
+												stored, stored, write->row);
+
+	if (leaves_alone(missing_columns(conversion, stored_version), set, updated_columns))
+	{
+		migrate_converter_load(write->converter, write->row);
+		migrate_converter_reconcile(write->converter, set, stored_version);
+		return;
+	}
+	migrate_converter_load(write->converter, stored);
+	migrate_converter_upgrade(write->converter, stored_version);
+	set = migrate_written_by_update(conversion, updated_columns, stored,
+									write->converter->slot, write->row);
+	overlay(write, set);
+	migrate_converter_reconcile(write->converter, set, conversion->version);
+}
+
 static HeapTuple
 store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
 					const Bitmapset *updated_columns)
 {
-	Bitmapset  *set;
 	HeapTuple	tuple;
 
 	begin_conversion(write, stored);
-	migrate_converter_load(write->converter, stored);
-	migrate_converter_upgrade(write->converter, stored_version);
-	set = migrate_written_by_update(write->conversion, updated_columns, stored,
-									write->converter->slot, write->row);
-	overlay(write, set);
-	migrate_converter_reconcile(write->converter, set, false);
+	carry_over(write, stored, stored_version, updated_columns);
 	tuple = take_converted(write);
 	end_conversion(write);
 	return tuple;
@@ -283,7 +342,7 @@ store_updated_converted(Write *write, TupleTableSlot *stored, int32 given_versio
 
 	begin_conversion(write, stored);
 	migrate_converter_load(write->converter, write->row);
-	migrate_converter_reconcile(write->converter, set, false);
+	migrate_converter_reconcile(write->converter, set, write->conversion->version);
 	tuple = take_converted(write);
 	end_conversion(write);
 	return tuple;
