@@ -52,11 +52,10 @@ extern void migrate_converter_upgrade(Converter *converter, int32 from_version);
  * were given new values. A migration of which a new-form column is set speaks
  * new: down computes its old form, newest migration first; the others speak
  * old: up computes their new form, oldest first. Only what depends on a
- * column that was set is computed; but everything of the migrations above
- * from_version, of which the row has but one form yet (0: it is new).
+ * column that was set is computed, unless "whole" (a row that is new).
  */
-extern void migrate_converter_reconcile(Converter *converter, const Bitmapset *set,
-										int32 from_version);
+extern void migrate_converter_reconcile(Converter *converter,
+										const Bitmapset *set, bool whole);
 
 /*
  * Both, for a row of an older version, of whose columns those in "set" were
