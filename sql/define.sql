@@ -148,9 +148,14 @@ CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
 CREATE TABLE inh_parent (i integer);
 CREATE TABLE inh_child () INHERITS (inh_parent);
 CREATE TABLE typed OF pair;
+CREATE FOREIGN DATA WRAPPER migrate_def_wrapper;
+CREATE SERVER migrate_def_server FOREIGN DATA WRAPPER migrate_def_wrapper;
+CREATE FOREIGN TABLE a_foreign (i integer) SERVER migrate_def_server;
 SELECT migrate.define('def_bad', 'a_view', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'a_matview', add => 'a text');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'a_foreign', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'a_temp', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
@@ -169,6 +174,8 @@ SELECT migrate.define('def_bad', 'inh_parent', add => 'a text');
 SELECT migrate.define('def_bad', 'typed', add => 'x text');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'parted', remove => '{i}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'parted', add => 'a integer', up => 'a = i', down => 'i = a');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'nosuch', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
@@ -240,4 +247,5 @@ SELECT migrate.forget(name) FROM (SELECT name FROM migrate.migration WHERE relat
 	('def.users'::regclass, 'def."order"'::regclass) ORDER BY seq DESC) m;
 SET client_min_messages = warning;
 DROP SCHEMA def CASCADE;
+DROP FOREIGN DATA WRAPPER migrate_def_wrapper CASCADE;
 DROP ROLE migrate_def_stranger;

@@ -80,6 +80,7 @@ CALL migrate.run('in_place_twice');
 SELECT relation, migration, row_key, sqlstate, message FROM migrate.failures
 	WHERE migration = 'in_place_dot' ORDER BY row_key;
 COPY in_place_twice TO STDOUT;
+-- mended by the client
 UPDATE in_place_twice SET name = 'b' WHERE id = 2;
 SELECT migrate.retry('in_place_twice');
 CALL migrate.run('in_place_twice');
@@ -97,11 +98,19 @@ SELECT migrate.expand('in_place_dot');
 SELECT migrate.rollback('in_place_dot');
 SELECT id, name FROM in_place_twice ORDER BY id;
 
+-- an up that fails on a row does not keep the client from mending it
+CREATE TABLE in_place_fail (id integer PRIMARY KEY, n text);
+INSERT INTO in_place_fail VALUES (1, '07'), (2, 'x');
+SELECT migrate.define('in_place_number', 'in_place_fail', up => 'n = n::integer');
+SELECT migrate.expand('in_place_number');
+UPDATE in_place_fail SET n = '08' WHERE id = 2;
+SELECT * FROM in_place_fail ORDER BY id;
+
 --
 -- in a chain: what an older migration's up, or a newer one's down, assigns
 --
 CREATE TABLE in_place_chain (id integer PRIMARY KEY, full_name text);
-INSERT INTO in_place_chain SELECT i, 'ada' || i || ' king' FROM generate_series(1, 4) i;
+INSERT INTO in_place_chain SELECT i, 'ada' || i || ' king' FROM generate_series(1, 6) i;
 SELECT migrate.define('in_place_split', 'in_place_chain', add => 'first_name text, last_name text',
 	up => $$first_name = split_part(full_name, ' ', 1), last_name = split_part(full_name, ' ', 2)$$,
 	down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
@@ -111,7 +120,7 @@ SELECT migrate.define('in_place_initials', 'in_place_chain', add => 'initials te
 	up => $$initials = left(first_name, 1) || left(last_name, 1), shown = last_name || ', ' || first_name$$,
 	down => $$last_name = split_part(shown, ', ', 1), first_name = split_part(shown, ', ', 2)$$);
 SELECT migrate.expand('in_place_split');
-UPDATE in_place_chain SET full_name = 'eve king' WHERE id = 2;
+UPDATE in_place_chain SET full_name = 'eve king' WHERE id IN (2, 5, 6);
 SELECT migrate.expand('in_place_capital');
 UPDATE in_place_chain SET full_name = 'bob king' WHERE id = 3;
 SELECT migrate.expand('in_place_initials');
@@ -124,6 +133,9 @@ INSERT INTO in_place_chain (id, shown) VALUES (13, 'turing, alan');
 UPDATE in_place_chain SET full_name = 'carl gauss' WHERE id = 1;
 UPDATE in_place_chain SET first_name = 'sofia' WHERE id = 2;
 UPDATE in_place_chain SET shown = 'hopper, grace' WHERE id = 3;
+-- a stale row, all columns written back but one changed: in the older form, and in the newer
+UPDATE in_place_chain SET full_name = 'max planck', first_name = first_name, last_name = last_name WHERE id = 5;
+UPDATE in_place_chain SET full_name = full_name, first_name = 'lise', last_name = last_name WHERE id = 6;
 COPY in_place_chain (id, full_name, first_name, last_name, initials, shown) TO STDOUT;
 -- a younger one reads what it rewrites
 SELECT migrate.rollback('in_place_capital', discard => true);
@@ -185,6 +197,6 @@ SELECT migrate.rollback(name, discard => true) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state IN ('expanded', 'complete') ORDER BY seq DESC;
 SELECT migrate.forget(name) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state <> 'contracted' ORDER BY seq DESC;
-DROP TABLE in_place_users, in_place_twice, in_place_chain, in_place_rls, in_place_parted;
+DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_rls, in_place_parted;
 DROP SCHEMA in_place CASCADE;
 DROP ROLE in_place_reader, in_place_owner_role;

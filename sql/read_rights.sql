@@ -130,3 +130,8 @@ SELECT sum(more), count(m) FROM read_many m WHERE more > 5;
 EXPLAIN (COSTS OFF) SELECT sum(twice) FROM read_many;
 SELECT sum(twice) FROM read_many;
 RESET ROLE;
+
+SET client_min_messages = warning;
+SET migrate.guard = off;
+DROP OWNED BY read_owner, read_user, read_stranger CASCADE;
+DROP ROLE read_owner, read_user, read_stranger;

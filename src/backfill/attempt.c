@@ -21,50 +21,39 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
-#include "access/xact.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "backfill/attempt.h"
 #include "catalog/store.h"
+#include "catalog/try.h"
 #include "convert/row_key.h"
 
 /* ---- a try ---- */
 
-typedef void (*Action) (void *context);
-
-/* Do something in a subtransaction; the error that stopped it, or NULL. */
-static ErrorData *
-try(Action action, void *context)
+typedef struct Look
 {
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext scratch = AllocSetContextCreate(old, "migrate attempt",
-												  ALLOCSET_DEFAULT_SIZES);
-	ErrorData  *volatile error = NULL;
+	MigrateAction action;
+	void	   *context;
+} Look;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(scratch);
-	PG_TRY();
-	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		action(context);
-		PopActiveSnapshot();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	MemoryContextDelete(scratch);
-	return error;
+static void
+look(void *context)
+{
+	Look	   *with_snapshot = context;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	with_snapshot->action(with_snapshot->context);
+	PopActiveSnapshot();
+}
+
+/* Do something under a snapshot of its own; the error that stopped it, or NULL. */
+static ErrorData *
+try(MigrateAction action, void *context)
+{
+	Look		with_snapshot = {action, context};
+
+	return migrate_try(look, &with_snapshot);
 }
 
 /* Were others in the way? */

@@ -17,10 +17,10 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "catalog/store.h"
 #include "migrate.h"
@@ -194,6 +195,19 @@ migrate_store_function(const char *name, int nargs, const Oid *argtypes)
 	return LookupFuncName(qualified, nargs, argtypes, false);
 }
 
+Oid
+migrate_store_relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", relid);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
 /* ---- statements ---- */
 
 /* Run within SPI; the result is in SPI_tuptable. */
@@ -322,13 +336,10 @@ migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args)
 void
 migrate_store_ddl(Oid relid, const char *sql)
 {
-	Relation	rel = relation_open(relid, NoLock);
-	Oid			owner = rel->rd_rel->relowner;
 	StoreIdentity self;
 	int			rc;
 
-	relation_close(rel, NoLock);
-	migrate_store_become_role(&self, owner);
+	migrate_store_become_role(&self, migrate_store_relation_owner(relid));
 	SPI_connect();
 	rc = SPI_execute(sql, false, 0);
 	if (rc < 0)

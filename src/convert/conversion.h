@@ -36,6 +36,7 @@ typedef struct LiveMigration
 	Bitmapset  *rewritten;		/* attributes that up assigns in place */
 	Bitmapset  *removed;		/* attributes that contract will drop */
 	Bitmapset  *named;			/* attributes that its expressions name as inputs */
+	Bitmapset  *touched;		/* what it adds, removes, reads or assigns */
 	List	   *ups;			/* of Assignment *: the new form from the old */
 	List	   *downs;			/* of Assignment *: the old form from the new */
 } LiveMigration;

@@ -363,6 +363,22 @@ is_live_state(const char *state)
 	return strcmp(state, "expanded") == 0 || is_complete_state(state);
 }
 
+static Bitmapset *
+touched_by(const LiveMigration *migration)
+{
+	Bitmapset  *touched = bms_union(migration->added, migration->removed);
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(migration->ups, migration->downs))
+	{
+		Assignment *assignment = lfirst(lc);
+
+		touched = bms_add_members(touched, assignment->inputs);
+		touched = bms_add_member(touched, assignment->target);
+	}
+	return touched;
+}
+
 static void
 load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 {
@@ -381,6 +397,7 @@ load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 	attnos = column_numbers(relid, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(rel, migration, attnos, nattnos);
 	mark_rewritten(rel, migration);
+	migration->touched = touched_by(migration);
 }
 
 static int
@@ -432,28 +449,12 @@ all_inlinable(const Conversion *conversion)
 }
 
 static Bitmapset *
-touched_by(const LiveMigration *migration)
-{
-	Bitmapset  *touched = bms_union(migration->added, migration->removed);
-	ListCell   *lc;
-
-	foreach(lc, list_concat_copy(migration->ups, migration->downs))
-	{
-		Assignment *assignment = lfirst(lc);
-
-		touched = bms_add_members(touched, assignment->inputs);
-		touched = bms_add_member(touched, assignment->target);
-	}
-	return touched;
-}
-
-static Bitmapset *
 all_touched(const Conversion *conversion)
 {
 	Bitmapset  *touched = NULL;
 
 	for (int i = 0; i < conversion->nlive; i++)
-		touched = bms_join(touched, touched_by(&conversion->live[i]));
+		touched = bms_add_members(touched, conversion->live[i].touched);
 	return touched;
 }
 
@@ -506,19 +507,6 @@ load_shape(Relation rel, Conversion *conversion)
 	conversion->touched = all_touched(conversion);
 }
 
-static Oid
-relation_owner(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 Conversion *
 migrate_conversion_load(Oid relid)
 {
@@ -534,7 +522,7 @@ migrate_conversion_load(Oid relid)
 	{
 		Relation	rel = relation_open(relid, AccessShareLock);
 
-		conversion->owner = relation_owner(conversion->root);
+		conversion->owner = migrate_store_relation_owner(conversion->root);
 		load_live(rel, conversion);
 		if (conversion->nlive > 0)
 		{

@@ -337,39 +337,42 @@ check_idempotence(Converter *converter, int i)
 	}
 }
 
-void
-migrate_converter_upgrade(Converter *converter, int32 from_version, bool check)
+/* How many of the live migrations a row of some version has behind it. */
+static int
+migrations_done(const Conversion *conversion, int32 version)
+{
+	int			done = 0;
+
+	while (done < conversion->nlive && conversion->live[done].version <= version)
+		done++;
+	return done;
+}
+
+static void
+upgrade(Converter *converter, int done, bool check)
 {
 	static const Extent all = {.up = true, .whole = true};
 	Conversion *conversion = converter->conversion;
-	StoreIdentity self;
 
-	if (from_version >= conversion->version)
-		return;
-	restrict_if_needed(conversion, &self);
-	for (int i = 0; i < conversion->nlive; i++)
+	for (int i = done; i < conversion->nlive; i++)
 	{
-		if (conversion->live[i].version <= from_version)
-			continue;
 		bms_free(compute_form(converter, i, all, NULL));
 		if (check && conversion->live[i].rewritten != NULL)
 			check_idempotence(converter, i);
 	}
-	unrestrict_if_needed(conversion, &self);
 }
 
-void
-migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statement, bool whole)
+/* Bring the forms of the first "done" migrations in step. */
+static void
+reconcile(Converter *converter, int done, const Bitmapset *set_by_statement, bool whole)
 {
 	Conversion *conversion = converter->conversion;
 	Extent		down = {.up = false, .whole = whole};
 	Extent		up = {.up = true, .whole = whole};
 	Bitmapset  *set = bms_copy(set_by_statement);
 	uint32		speaks_new = 0;
-	StoreIdentity self;
 
-	restrict_if_needed(conversion, &self);
-	for (int i = conversion->nlive - 1; i >= 0; i--)
+	for (int i = done - 1; i >= 0; i--)
 	{
 		/* What a newer migration's down computed counts: the chain agrees. */
 		if (!bms_overlap(conversion->live[i].added, set))
@@ -377,11 +380,48 @@ migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statem
 		speaks_new |= (uint32) 1 << i;
 		set = compute_form(converter, i, down, set);
 	}
-	for (int i = 0; i < conversion->nlive; i++)
+	for (int i = 0; i < done; i++)
 	{
 		up.in_place_only = (speaks_new & ((uint32) 1 << i)) != 0;
 		set = compute_form(converter, i, up, set);
 	}
-	unrestrict_if_needed(conversion, &self);
 	bms_free(set);
+}
+
+void
+migrate_converter_upgrade(Converter *converter, int32 from_version, bool check)
+{
+	Conversion *conversion = converter->conversion;
+	StoreIdentity self;
+
+	if (from_version >= conversion->version)
+		return;
+	restrict_if_needed(conversion, &self);
+	upgrade(converter, migrations_done(conversion, from_version), check);
+	unrestrict_if_needed(conversion, &self);
+}
+
+void
+migrate_converter_reconcile(Converter *converter, const Bitmapset *set, bool whole)
+{
+	Conversion *conversion = converter->conversion;
+	StoreIdentity self;
+
+	restrict_if_needed(conversion, &self);
+	reconcile(converter, conversion->nlive, set, whole);
+	unrestrict_if_needed(conversion, &self);
+}
+
+void
+migrate_converter_reconcile_and_upgrade(Converter *converter, const Bitmapset *set,
+										int32 from_version)
+{
+	Conversion *conversion = converter->conversion;
+	int			done = migrations_done(conversion, from_version);
+	StoreIdentity self;
+
+	restrict_if_needed(conversion, &self);
+	reconcile(converter, done, set, false);
+	upgrade(converter, done, false);
+	unrestrict_if_needed(conversion, &self);
 }

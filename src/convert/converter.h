@@ -63,6 +63,15 @@ extern void migrate_converter_upgrade(Converter *converter, int32 from_version, 
 extern void migrate_converter_reconcile(Converter *converter,
 										const Bitmapset *set, bool whole);
 
+/*
+ * Both, for a row of an older version, of whose columns those in "set" were
+ * given new values and none that a newer migration computes: the forms that
+ * the row has are brought in step, and the newer ones computed from that.
+ */
+extern void migrate_converter_reconcile_and_upgrade(Converter *converter,
+													const Bitmapset *set,
+													int32 from_version);
+
 /* One assignment of live migration i, on the row in the slot. */
 extern Datum migrate_converter_evaluate(Converter *converter, int i, bool up,
 										int nth, bool *isnull);

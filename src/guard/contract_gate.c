@@ -119,9 +119,8 @@ migrate_gate_columns_to_drop(const Migration *migration)
 static char *
 backfill_percent(const Migration *migration)
 {
-	return migrate_store_fetch("SELECT floor(100.0 * sum(next_block) / nullif(sum(blocks_total), 0))"
-							   " FROM migrate.backfill WHERE root = $1",
-							   STORE_ARGS(store_relation(migration->relid)));
+	return migrate_store_fetch("SELECT floor(percent) FROM migrate.progress WHERE migration = $1",
+							   STORE_ARGS(store_text(migration->name)));
 }
 
 static void

@@ -16,6 +16,10 @@
  * - prepared transactions older than it, and whatever their age those that hold
  *   a lock on the table, for which a DROP COLUMN would wait for ever.
  *
+ * A standby without hot_standby_feedback says nothing of its queries. One of
+ * them that is in a REPEATABLE READ transaction from before the completion, and
+ * first reads the table when the contract has been replayed, is not protected.
+ *
  * A transaction that holds no snapshot and no lock is no concern of ours,
  * however old: its next snapshot sees the completion. Those who hold just a
  * lock are waited for by lifecycle/lock.c, and named there.

@@ -18,6 +18,8 @@
 #define SETTLE_WAIT		50
 #define PROOF_WAIT		1000
 
+#define HELD_BY_STALE_ROW	"a stale row that only the proof has found"
+
 
 volatile sig_atomic_t migrate_advance_is_proving = false;
 
@@ -104,8 +106,8 @@ prove(Advance *advance)
 			break;
 		case PROOF_BROKEN:
 			migrate_progress_start_over(backfill->root);
-			backfill->pause = PROOF_WAIT;
-			break;
+			migrate_backfill_hold(backfill, HELD_BY_STALE_ROW, PROOF_WAIT);
+			return ADVANCE_WAITING;
 		case PROOF_BLOCKED:
 			migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, PROOF_WAIT);
 			return ADVANCE_WAITING;

@@ -46,6 +46,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "lib/stringinfo.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
@@ -55,14 +56,13 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "catalog/pg_class.h"
 
 #include "backfill/progress.h"
 #include "catalog/migration.h"
 #include "catalog/store.h"
+#include "catalog/try.h"
 #include "compat.h"
 #include "convert/conversion.h"
 #include "guc.h"
@@ -133,32 +133,26 @@ validate_sql(Oid root)
 	return any ? sql.data : NULL;
 }
 
-static Oid
-relation_owner(Oid relid)
+typedef struct Validation
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", relid);
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
+	Oid			root;
+	char	   *sql;
+} Validation;
 
 /* The constraint is the owner's to evaluate, and nothing else: restricted. */
 static void
-validate(Oid root, const char *sql)
+validate(void *context)
 {
+	Validation *validation = context;
 	StoreIdentity self;
 	char		timeout[32];
 
-	migrate_store_become_restricted(&self, relation_owner(root));
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(validation->root));
 	snprintf(timeout, sizeof(timeout), "%d", migrate_guc_lock_timeout);
 	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	LockRelationOid(root, ShareUpdateExclusiveLock);
-	migrate_store_ddl(root, sql);
+	LockRelationOid(validation->root, ShareUpdateExclusiveLock);
+	migrate_store_ddl(validation->root, validation->sql);
 	migrate_store_become_self(&self);
 }
 
@@ -180,36 +174,17 @@ result_of_error(ErrorData *error)
 ProofResult
 migrate_complete_prove(Oid root)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	char	   *sql = validate_sql(root);
-	volatile ProofResult result = PROOF_FOUND;
+	Validation	validation = {root, validate_sql(root)};
+	ErrorData  *error;
+	ProofResult result;
 
-	if (sql == NULL)
+	if (validation.sql == NULL)
 		return PROOF_STOOD;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		validate(root, sql);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		result = result_of_error(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
+	error = migrate_try(validate, &validation);
+	if (error == NULL)
+		return PROOF_FOUND;
+	result = result_of_error(error);
+	FreeErrorData(error);
 	return result;
 }
 
@@ -298,9 +273,36 @@ rows_converted(Oid root)
 							   STORE_ARGS(store_relation(root)));
 }
 
+/*
+ * Lock the rows of the migrations that are to be completed. Before the table,
+ * as everybody does who moves a migration: a rollback that has the row waits
+ * for the table. Those that are complete are left alone: a contract may have
+ * theirs.
+ */
+static List *
+lock_expanded(Oid root, int32 version)
+{
+	List	   *expanded = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_migration_load_live(root))
+	{
+		Migration  *migration = lfirst(lc);
+
+		/* What was expanded since is not proven. */
+		if (migration->state != MIGRATION_EXPANDED || migration->version > version)
+			continue;
+		migration = migrate_migration_load(migration->name, true, true);
+		if (migration != NULL)
+			expanded = lappend(expanded, migration);
+	}
+	return expanded;
+}
+
 bool
 migrate_complete_finish(Oid root, int32 version)
 {
+	List	   *expanded = lock_expanded(root, version);
 	char	   *column;
 	ListCell   *lc;
 
@@ -309,12 +311,11 @@ migrate_complete_finish(Oid root, int32 version)
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(root)))
 		return true;
 	column = version_column(root);
-	foreach(lc, migrate_migration_load_live(root))
+	foreach(lc, expanded)
 	{
 		Migration  *migration = lfirst(lc);
 
-		/* It may have moved on, and what was expanded since is not proven. */
-		migration = migrate_migration_load(migration->name, true, false);
+		/* It may have moved on before its row was locked. */
 		if (migration->state == MIGRATION_EXPANDED && migration->version <= version &&
 			is_proven(root, column, migration->version))
 			migrate_migration_move(migration, MIGRATION_COMPLETE, "complete",

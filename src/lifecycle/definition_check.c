@@ -308,6 +308,28 @@ check_rewritten(Relation rel, Definition *definition, List *ups)
 	}
 }
 
+/* A row must stay where it is: a BEFORE trigger cannot send it to another partition. */
+static void
+check_partition_key(Relation rel, List *downs)
+{
+	ListCell   *lc;
+
+	foreach(lc, downs)
+	{
+		const char *name = ((ParsedAssignment *) lfirst(lc))->target->name;
+		AttrNumber	attno = get_attnum(RelationGetRelid(rel), name);
+
+		if (attno != InvalidAttrNumber &&
+			has_partition_attrs(rel, bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber),
+								NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("\"down\" assigns column \"%s\", which is part of the partition key of \"%s\"",
+							name, RelationGetRelationName(rel)),
+					 errdetail("A write of the new form would have to move the row to another partition.")));
+	}
+}
+
 /* ---- the whole ---- */
 
 /* What a later version of the definition language takes, and this one does not. */
@@ -361,6 +383,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 		parsed->ups = migrate_expression_parse_assignments(scope, "up", definition->up);
 	if (definition->down != NULL)
 		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
+	check_partition_key(rel, parsed->downs);
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);
 	table_close(rel, NoLock);

@@ -18,7 +18,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_inherits.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
@@ -28,11 +27,10 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "catalog/store.h"
+#include "catalog/try.h"
 #include "guc.h"
 #include "lifecycle/lock.h"
 
@@ -83,15 +81,16 @@ describe_holders(Oid relid)
 
 /* ---- an attempt ---- */
 
-static bool
+static void
 lock_if_free(List *relids)
 {
 	ListCell   *lc;
 
 	foreach(lc, relids)
 		if (!ConditionalLockRelationOid(lfirst_oid(lc), AccessExclusiveLock))
-			return false;
-	return true;
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg_internal("relation %u is locked", lfirst_oid(lc))));
 }
 
 static void
@@ -116,46 +115,36 @@ is_lock_failure(int sqlerrcode)
 		sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
+typedef struct LockAttempt
+{
+	List	   *relids;
+	bool		in_line;
+} LockAttempt;
+
+static void
+lock_all(void *context)
+{
+	LockAttempt *attempt = context;
+
+	if (attempt->in_line)
+		lock_in_line(attempt->relids);
+	else
+		lock_if_free(attempt->relids);
+}
+
 /* One try for all of them, or none. */
 static bool
 try_lock(List *relids, bool in_line)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool locked = true;
+	LockAttempt attempt = {relids, in_line};
+	ErrorData  *error = migrate_try(lock_all, &attempt);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		if (in_line)
-			lock_in_line(relids);
-		else
-			locked = lock_if_free(relids);
-		if (locked)
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (!is_lock_failure(error->sqlerrcode))
-			ReThrowError(error);
-		FreeErrorData(error);
-		locked = false;
-	}
-	PG_END_TRY();
-	return locked;
+	if (error == NULL)
+		return true;
+	if (!is_lock_failure(error->sqlerrcode))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
 }
 
 static void

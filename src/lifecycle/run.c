@@ -116,15 +116,14 @@ rest(long milliseconds)
 	}
 }
 
-/* Has it waited for long enough, without anything to do? */
+/* Has it waited for long enough, without a row to convert in between? */
 static bool
 gives_up(const Advance *advance, AdvanceStatus status, long *waited)
 {
-	if (status != ADVANCE_WAITING || advance->backfill.converted > 0)
-	{
+	if (advance->backfill.converted > 0)
 		*waited = 0;
+	if (status != ADVANCE_WAITING)
 		return false;
-	}
 	*waited += advance->backfill.pause;
 	if (*waited < migrate_guc_lock_timeout)
 		return false;

@@ -11,8 +11,9 @@
  * nullable side of an outer join row_version is NULL, in such rows alone, and
  * there the column has to be NULL also where "up" of nothing is something. So
  * no PlaceHolderVar is needed, and the expression can stand wherever the Var
- * did. Partitions need no help either: the planner translates the Vars in it
- * for each of them, as it does for any expression over the parent.
+ * did, but under grouping sets (relation_query.c). Partitions need no help
+ * either: the planner translates the Vars in it for each of them, as it does for
+ * any expression over the parent.
  *
  * What is left alone:
  *	- the targets of UPDATE and INSERT (they are numbers, not Vars);

@@ -98,7 +98,7 @@ sub step
 sub say
 {
 	my ($self, @lines) = @_;
-	$self->put(map { '   ' . $_ } @lines);
+	$self->put(map { $_ eq '' ? '' : "   $_" } @lines);
 }
 
 # A command as psql would show it; the lines after the first keep their indent.
@@ -199,7 +199,7 @@ sub live
 
 	if (!$self->{tty})
 	{
-		return if time - $self->{line_at} < $LINE_EVERY;
+		return if $plain eq '' || time - $self->{line_at} < $LINE_EVERY;
 		$self->{line_at} = time;
 		$self->say($plain);
 		return;
@@ -216,6 +216,14 @@ sub settle
 	my ($self) = @_;
 	$self->{drawn} = 0;
 	$self->{line_at} = 0;
+}
+
+# Leave the line in which a terminal shows ^C.
+sub interrupted
+{
+	my ($self) = @_;
+	$self->settle;
+	print "\n" if $self->{tty};
 }
 
 sub erase

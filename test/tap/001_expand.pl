@@ -26,7 +26,7 @@ sub open_session
 	my ($name) = @_;
 	my %session = (in => '', out => '', err => '');
 	$session{run} = start(
-		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose', '-d',
 			$node->connstr('postgres') . " application_name='$name'" ],
 		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err},
 		IPC::Run::timeout(180));
@@ -54,8 +54,9 @@ sub close_session
 sql('CREATE EXTENSION migrate');
 sql('CREATE TABLE small (a integer)');
 sql(q{SELECT migrate.define('small', 'small', add => 'b integer', up => 'b = a')});
-my ($status, $out, $err) = $node->psql('postgres', q{SELECT migrate.expand('small')});
-like($err, qr/migrate is not preloaded.*HINT:.*shared_preload_libraries/s,
+my ($status, $out, $err) = $node->psql('postgres', q{SELECT migrate.expand('small')},
+	extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+like($err, qr/55000: migrate is not preloaded.*HINT:.*shared_preload_libraries/s,
 	'expand without preloading is refused with a hint');
 is(sql(q{SELECT count(*) FROM pg_attribute WHERE attrelid = 'small'::regclass AND attnum > 0}),
 	'1', 'and has added nothing');
@@ -112,7 +113,7 @@ while ($expand->{run}->pumpable && $expand->{out} !~ /done/)
 		AND mode = 'AccessExclusiveLock' AND NOT granted});
 }
 eval { $expand->{run}->finish };
-like($expand->{err}, qr/could not lock table "busy" to expand migration "busy"/,
+like($expand->{err}, qr/55P03: could not lock table "busy" to expand migration "busy"/,
 	'expand gives up behind a long reader');
 like($expand->{err}, qr/DETAIL:.*the long reader.*HINT:/s, 'and says who holds the table');
 cmp_ok($reads, '>', 0, "other sessions read meanwhile ($reads times)");

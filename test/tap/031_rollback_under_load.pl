@@ -12,7 +12,7 @@ use Test::More;
 use TwoReleases;
 
 my $bank = TwoReleases->new('back', <<'CONF');
-migrate.max_rows_per_second = 15000
+migrate.max_rows_per_second = 3000
 CONF
 
 my $old = $bank->old_release;

@@ -1,0 +1,17 @@
+/*
+ * catalog/try.h
+ *		Doing something that may fail, and going on all the same.
+ */
+#ifndef MIGRATE_CATALOG_TRY_H
+#define MIGRATE_CATALOG_TRY_H
+
+typedef void (*MigrateAction) (void *context);
+
+/*
+ * Do something in a subtransaction. Returns NULL if it was done; else it is
+ * undone, and its error is returned, in the caller's memory. Memory that the
+ * action allocates in its current context goes with it.
+ */
+extern ErrorData *migrate_try(MigrateAction action, void *context);
+
+#endif							/* MIGRATE_CATALOG_TRY_H */
