@@ -39,6 +39,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "catalog/migration.h"
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "convert/row_key.h"
@@ -371,8 +372,10 @@ check_protocol(FunctionCallInfo fcinfo)
 static Conversion *
 get_conversion(Relation rel)
 {
-	Conversion *conversion = migrate_conversion_get(RelationGetRelid(rel));
+	Conversion *conversion;
 
+	migrate_migration_check_preloaded();
+	conversion = migrate_conversion_get(RelationGetRelid(rel));
 	if (conversion == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
