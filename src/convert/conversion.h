@@ -22,6 +22,7 @@ typedef struct Assignment
 	Expr	   *expr;			/* its Vars: varno 1, this relation's attributes */
 	Bitmapset  *inputs;			/* the attributes that it reads */
 	bool		inlinable;		/* immutable and built in: safe under any role */
+	bool		in_place;		/* of up: rewrites a column that was there before */
 } Assignment;
 
 /* A migration that is expanded or complete: both of its forms are kept. */
@@ -32,8 +33,10 @@ typedef struct LiveMigration
 	bool		complete;
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
 	Bitmapset  *added;			/* attributes of the new form */
+	Bitmapset  *rewritten;		/* attributes that up assigns in place */
 	Bitmapset  *removed;		/* attributes that contract will drop */
 	Bitmapset  *named;			/* attributes that its expressions name as inputs */
+	Bitmapset  *touched;		/* what it adds, removes, reads or assigns */
 	List	   *ups;			/* of Assignment *: the new form from the old */
 	List	   *downs;			/* of Assignment *: the old form from the new */
 } LiveMigration;

@@ -20,7 +20,6 @@
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -33,6 +32,7 @@
 #include "catalog/store.h"
 #include "convert/conversion_private.h"
 #include "convert/expression.h"
+#include "convert/generated.h"
 #include "migrate.h"
 
 /* ---- reading our tables ---- */
@@ -224,21 +224,6 @@ expression_inputs(Expr *expr)
 	return inputs;
 }
 
-/*
- * Compute a generated column instead of reading it: the server fills it in only
- * after BEFORE triggers, so that in the row that they see it is NULL or old.
- */
-static Node *
-compute_generated(Node *node, Relation rel)
-{
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var) &&
-		TupleDescAttr(RelationGetDescr(rel), ((Var *) node)->varattno - 1)->attgenerated)
-		return build_column_default(rel, ((Var *) node)->varattno);
-	return expression_tree_mutator(node, compute_generated, rel);
-}
-
 static void
 refuse_type(Relation rel, const LiveMigration *migration, AttrNumber attno, Oid defined_type)
 {
@@ -330,13 +315,40 @@ load_assignments(Relation rel, LiveMigration *migration,
 			expr = migrate_expression_from_text(rel, target,
 												rows_get_text(&rows, "expression"));
 		check_types(rel, migration, target, expr);
-		assignment = make_assignment(target, (Expr *) compute_generated((Node *) expr, rel));
+		assignment = make_assignment(target, migrate_generated_compute(expr, rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
 		else
 			migration->downs = lappend(migration->downs, assignment);
 	}
 	rows_end(&rows);
+}
+
+/* Tell what is rewritten in place, and see to what is generated from that. */
+static void
+mark_rewritten(Relation rel, LiveMigration *migration)
+{
+	List	   *in_place = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migration->ups)
+	{
+		Assignment *up = lfirst(lc);
+
+		up->in_place = !bms_is_member(up->target, migration->added);
+		if (!up->in_place)
+			continue;
+		migration->rewritten = bms_add_member(migration->rewritten, up->target);
+		in_place = lappend(in_place, up);
+	}
+	foreach(lc, in_place != NIL ? migrate_generated_follow(rel, in_place) : NIL)
+	{
+		GeneratedColumn *column = lfirst(lc);
+		Assignment *up = make_assignment(column->attno, column->expr);
+
+		up->in_place = true;
+		migration->ups = lappend(migration->ups, up);
+	}
 }
 
 static bool
@@ -349,6 +361,22 @@ static bool
 is_live_state(const char *state)
 {
 	return strcmp(state, "expanded") == 0 || is_complete_state(state);
+}
+
+static Bitmapset *
+touched_by(const LiveMigration *migration)
+{
+	Bitmapset  *touched = bms_union(migration->added, migration->removed);
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(migration->ups, migration->downs))
+	{
+		Assignment *assignment = lfirst(lc);
+
+		touched = bms_add_members(touched, assignment->inputs);
+		touched = bms_add_member(touched, assignment->target);
+	}
+	return touched;
 }
 
 static void
@@ -368,6 +396,8 @@ load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 	migration->named = column_set(relid, rows_get(rows, "inputs", &isnull));
 	attnos = column_numbers(relid, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(rel, migration, attnos, nattnos);
+	mark_rewritten(rel, migration);
+	migration->touched = touched_by(migration);
 }
 
 static int
@@ -419,28 +449,12 @@ all_inlinable(const Conversion *conversion)
 }
 
 static Bitmapset *
-touched_by(const LiveMigration *migration)
-{
-	Bitmapset  *touched = bms_union(migration->added, migration->removed);
-	ListCell   *lc;
-
-	foreach(lc, list_concat_copy(migration->ups, migration->downs))
-	{
-		Assignment *assignment = lfirst(lc);
-
-		touched = bms_add_members(touched, assignment->inputs);
-		touched = bms_add_member(touched, assignment->target);
-	}
-	return touched;
-}
-
-static Bitmapset *
 all_touched(const Conversion *conversion)
 {
 	Bitmapset  *touched = NULL;
 
 	for (int i = 0; i < conversion->nlive; i++)
-		touched = bms_join(touched, touched_by(&conversion->live[i]));
+		touched = bms_add_members(touched, conversion->live[i].touched);
 	return touched;
 }
 

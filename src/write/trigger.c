@@ -179,7 +179,7 @@ store_in_version(Write *write, int32 version)
 
 	begin_conversion(write, write->row);
 	migrate_converter_load(write->converter, write->row);
-	migrate_converter_upgrade(write->converter, version);
+	migrate_converter_upgrade(write->converter, version, false);
 	tuple = take_converted(write);
 	end_conversion(write);
 	return tuple;
@@ -251,9 +251,24 @@ overlay(Write *write, const Bitmapset *set)
 	}
 }
 
+/* Does a migration rewrite in place what those have to do with that the row has behind it? */
+static bool
+rewrites_older_forms(const Conversion *conversion, int migration, int32 stored_version)
+{
+	const LiveMigration *live = &conversion->live[migration];
+
+	for (int i = 0; i < migration && conversion->live[i].version <= stored_version; i++)
+		if (bms_overlap(live->rewritten, conversion->live[i].touched))
+			return true;
+	return false;
+}
+
 /*
  * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
- * that only the row's upgrade gives a value to?
+ * that only the row's upgrade gives a value to? So it is too with one that the
+ * upgrade rewrites in place and that a form which the row has depends on: that
+ * the client wrote back what it had read must not count there. (Where no form
+ * depends on it, what is written back is the same as what the upgrade makes.)
  */
 static bool
 concerns_newer_forms(const Write *write, TupleTableSlot *stored, int32 stored_version,
@@ -262,10 +277,18 @@ concerns_newer_forms(const Write *write, TupleTableSlot *stored, int32 stored_ve
 	const Conversion *conversion = write->conversion;
 
 	for (int i = 0; i < conversion->nlive; i++)
-		if (conversion->live[i].version > stored_version &&
-			migrate_written_any(conversion, conversion->live[i].added, updated_columns,
+	{
+		const LiveMigration *live = &conversion->live[i];
+
+		if (live->version <= stored_version)
+			continue;
+		if (migrate_written_any(conversion, live->added, updated_columns, stored, write->row))
+			return true;
+		if (rewrites_older_forms(conversion, i, stored_version) &&
+			migrate_written_any(conversion, live->rewritten, updated_columns,
 								stored, write->row))
 			return true;
+	}
 	return false;
 }
 
@@ -299,7 +322,7 @@ store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
 
 	begin_conversion(write, stored);
 	migrate_converter_load(write->converter, stored);
-	migrate_converter_upgrade(write->converter, stored_version);
+	migrate_converter_upgrade(write->converter, stored_version, false);
 	set = migrate_written_by_update(write->conversion, updated_columns, stored,
 									write->converter->slot, write->row);
 	overlay(write, set);
