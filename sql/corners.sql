@@ -35,3 +35,24 @@ WHEN NOT MATCHED THEN INSERT (id, full_name, first_name) VALUES (i, 'not this', 
 SELECT id, full_name, first_name, last_name FROM corner_defaults ORDER BY id;
 SELECT migrate.rollback('corner_defaults', discard => true);
 DROP TABLE corner_defaults;
+
+--
+-- A column generated from one that a migration adds reads, in a stale row, as
+-- generated from what that one reads as
+--
+
+CREATE TABLE corner_generated (id integer PRIMARY KEY, a integer);
+INSERT INTO corner_generated SELECT i, i FROM generate_series(1, 3) i;
+SELECT migrate.define('corner_generated', 'corner_generated', add => 'b integer',
+	up => 'b = a * 10', down => 'a = b / 10', remove => '{a}');
+SELECT migrate.expand('corner_generated');
+ALTER TABLE corner_generated ADD COLUMN g integer GENERATED ALWAYS AS (coalesce(b, -1) + a) STORED;
+UPDATE corner_generated SET b = 29 WHERE id = 2;
+SELECT id, a, b, g FROM corner_generated WHERE g > 0 ORDER BY id;
+UPDATE corner_generated SET a = 5 WHERE id = 3 RETURNING a, b, g;
+CALL migrate.run('corner_generated');
+SELECT id, a, b, g FROM corner_generated ORDER BY id;
+-- it is nobody's but its owner's
+ALTER TABLE corner_generated DROP COLUMN g;
+SELECT migrate.rollback('corner_generated', discard => true);
+DROP TABLE corner_generated;
