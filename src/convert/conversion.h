@@ -23,6 +23,7 @@ typedef struct Assignment
 	Bitmapset  *inputs;			/* the attributes that it reads */
 	bool		inlinable;		/* immutable and built in: safe under any role */
 	bool		in_place;		/* of up: rewrites a column that was there before */
+	bool		generated;		/* follows an up; the server computes what is stored */
 } Assignment;
 
 /* A migration that is expanded or complete: both of its forms are kept. */

@@ -327,6 +327,9 @@ record_assignments(const ObjectAddress *trigger, List *assignments)
 	{
 		Assignment *assignment = lfirst(lc);
 
+		if (assignment->generated)
+			continue;			/* the column itself depends on it */
+
 		/* Columns are the guard's to keep: a dependency would be in contract's way. */
 		recordDependencyOnExpr(trigger, strip_columns((Node *) assignment->expr, NULL),
 							   NIL, DEPENDENCY_NORMAL);
