@@ -22,7 +22,8 @@
 static bool
 is_generated(Relation rel, AttrNumber attno)
 {
-	return attno > 0 && TupleDescAttr(RelationGetDescr(rel), attno - 1)->attgenerated;
+	return attno > 0 && attno <= RelationGetNumberOfAttributes(rel) &&
+		TupleDescAttr(RelationGetDescr(rel), attno - 1)->attgenerated;
 }
 
 static Node *
