@@ -34,6 +34,9 @@
  */
 #define MIGRATE_TRIGGER_NAME	"!migrate"
 
+/* How the names of statistics objects on columns of stale rows begin. */
+#define MIGRATE_STATISTICS_PREFIX	"!migrate_"
+
 /* Was the library loaded by shared_preload_libraries? */
 extern bool migrate_is_preloaded;
 

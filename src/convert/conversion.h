@@ -23,6 +23,7 @@ typedef struct Assignment
 	Bitmapset  *inputs;			/* the attributes that it reads */
 	bool		inlinable;		/* immutable and built in: safe under any role */
 	bool		in_place;		/* of up: rewrites a column that was there before */
+	bool		generated;		/* follows an up; the server computes what is stored */
 } Assignment;
 
 /* A migration that is expanded or complete: both of its forms are kept. */
@@ -96,6 +97,14 @@ extern int	migrate_conversion_first_stale(const Conversion *conversion);
  */
 extern const Expr *migrate_conversion_reading(Conversion *conversion,
 											  int first_stale, AttrNumber attno);
+
+/*
+ * The conversion that a relation would have if those migrations (of Migration *,
+ * oldest first) of "root", its table, were expanded as well. Its columns are the
+ * relation's and then those that would be added: a row version, where there is
+ * none yet, and the migrations' in their order. Not cached, in the caller's memory.
+ */
+extern Conversion *migrate_conversion_expect(Oid relid, Oid root, List *migrations);
 
 /* After a change of what is live: every backend looks again. Includes partitions. */
 extern void migrate_conversion_invalidate(Oid root);

@@ -258,7 +258,7 @@ typedef struct Extent
 static bool
 is_called_for(const Assignment *assignment, const Extent *extent, const Bitmapset *set)
 {
-	if (extent->in_place_only && !assignment->in_place)
+	if (assignment->generated || (extent->in_place_only && !assignment->in_place))
 		return false;
 	return extent->whole || bms_overlap(assignment->inputs, set) ||
 		((!extent->up || assignment->in_place) && bms_is_member(assignment->target, set));
@@ -308,8 +308,8 @@ compute_form(Converter *converter, int i, Extent extent, Bitmapset *set)
 }
 
 /* Does up, applied to its own result, change it? Compared bit for bit, as it is stored. */
-static void
-check_idempotence(Converter *converter, int i)
+static AttrNumber
+find_unstable(Converter *converter, int i)
 {
 	LiveMigration *migration = &converter->conversion->live[i];
 	TupleTableSlot *slot = converter->slot;
@@ -320,21 +320,36 @@ check_idempotence(Converter *converter, int i)
 		Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
 		bool		was_null = slot->tts_isnull[up->target - 1];
 		bool		is_null;
-		Datum		again = evaluate(converter, migration, up,
-									 list_nth(list_nth(converter->ups, i), n), true, &is_null);
+		Datum		again;
 
-		if (was_null == is_null &&
-			(is_null || datum_image_eq(slot->tts_values[up->target - 1], again,
-									   attr->attbyval, attr->attlen)))
+		if (up->generated)
 			continue;
-		converter->evaluating = migration;
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("\"up\" of migration \"%s\" gives column \"%s\" another value each time it is applied",
-						migration->name, NameStr(attr->attname)),
-				 errdetail("It rewrites columns in place, so it is applied to rows that are converted already."),
-				 errhint("Have it leave alone what it has made.")));
+		again = evaluate(converter, migration, up,
+						 list_nth(list_nth(converter->ups, i), n), true, &is_null);
+		if (was_null != is_null ||
+			(!is_null && !datum_image_eq(slot->tts_values[up->target - 1], again,
+										 attr->attbyval, attr->attlen)))
+			return up->target;
 	}
+	return InvalidAttrNumber;
+}
+
+static void
+check_idempotence(Converter *converter, int i)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	AttrNumber	unstable = find_unstable(converter, i);
+
+	if (unstable == InvalidAttrNumber)
+		return;
+	converter->evaluating = migration;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("\"up\" of migration \"%s\" gives column \"%s\" another value each time it is applied",
+					migration->name,
+					NameStr(TupleDescAttr(converter->conversion->tupdesc, unstable - 1)->attname)),
+			 errdetail("It rewrites columns in place, so it is applied to rows that are converted already."),
+			 errhint("Have it leave alone what it has made.")));
 }
 
 /* How many of the live migrations a row of some version has behind it. */
@@ -424,4 +439,27 @@ migrate_converter_reconcile_and_upgrade(Converter *converter, const Bitmapset *s
 	reconcile(converter, done, set, false);
 	upgrade(converter, done, false);
 	unrestrict_if_needed(conversion, &self);
+}
+
+void
+migrate_converter_apply(Converter *converter, int i, bool up)
+{
+	Extent		all = {.up = up, .whole = true};
+	StoreIdentity self;
+
+	restrict_if_needed(converter->conversion, &self);
+	bms_free(compute_form(converter, i, all, NULL));
+	unrestrict_if_needed(converter->conversion, &self);
+}
+
+AttrNumber
+migrate_converter_find_unstable(Converter *converter, int i)
+{
+	AttrNumber	unstable;
+	StoreIdentity self;
+
+	restrict_if_needed(converter->conversion, &self);
+	unstable = find_unstable(converter, i);
+	unrestrict_if_needed(converter->conversion, &self);
+	return unstable;
 }

@@ -72,6 +72,12 @@ extern void migrate_converter_reconcile_and_upgrade(Converter *converter,
 													const Bitmapset *set,
 													int32 from_version);
 
+/* Compute one form of live migration i from the other, all of it. */
+extern void migrate_converter_apply(Converter *converter, int i, bool up);
+
+/* The first column to which up of live migration i, applied again, gives another value; or 0. */
+extern AttrNumber migrate_converter_find_unstable(Converter *converter, int i);
+
 /* One assignment of live migration i, on the row in the slot. */
 extern Datum migrate_converter_evaluate(Converter *converter, int i, bool up,
 										int nth, bool *isnull);

@@ -27,6 +27,7 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_trigger.h"
 #include "nodes/bitmapset.h"
 #include "rewrite/rewriteSupport.h"
@@ -114,6 +115,21 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 	return counts;
 }
 
+/* Ours go without a word. */
+static bool
+resolve_statistics(const ObjectAddress *object)
+{
+	HeapTuple	tuple = SearchSysCache1(STATEXTOID, ObjectIdGetDatum(object->objectId));
+	bool		ours;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	ours = strncmp(NameStr(((Form_pg_statistic_ext) GETSTRUCT(tuple))->stxname),
+				   MIGRATE_STATISTICS_PREFIX, strlen(MIGRATE_STATISTICS_PREFIX)) == 0;
+	ReleaseSysCache(tuple);
+	return !ours;
+}
+
 static bool
 resolve_trigger(const ObjectAddress *object)
 {
@@ -156,6 +172,8 @@ resolve(const Search *search, ObjectAddress *object)
 			return resolve_trigger(object);
 		case RelationRelationId:
 			return resolve_relation(object);
+		case StatisticExtRelationId:
+			return resolve_statistics(object);
 		default:
 			return true;
 	}

@@ -13,6 +13,7 @@
 #include "backfill/progress.h"
 #include "catalog/store.h"
 #include "lifecycle/advance.h"
+#include "lifecycle/statistics.h"
 
 /* How long to wait before another look, in milliseconds. */
 #define SETTLE_WAIT		50
@@ -115,6 +116,16 @@ prove(Advance *advance)
 	return ADVANCE_WORKED;
 }
 
+static BackfillStatus
+convert(Backfill *backfill)
+{
+	BackfillStatus status = migrate_backfill_step(backfill);
+
+	if (backfill->failed > 0)
+		migrate_lifecycle_sync_statistics(backfill->root);
+	return status;
+}
+
 AdvanceStatus
 migrate_advance_step(Advance *advance)
 {
@@ -122,7 +133,7 @@ migrate_advance_step(Advance *advance)
 		return ADVANCE_PAUSED;
 	if (advance->settling.begun)
 		return settle(advance);
-	switch (migrate_backfill_step(&advance->backfill))
+	switch (convert(&advance->backfill))
 	{
 		case BACKFILL_NOTHING:
 			return ADVANCE_DONE;

@@ -22,6 +22,7 @@
 #include "convert/conversion.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
+#include "lifecycle/statistics.h"
 #include "migrate.h"
 
 /* What a superuser dropped while the guard was off is not there any more. */
@@ -70,4 +71,6 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	else
 		migrate_lifecycle_record_dependencies(migration->relid);
 	migrate_conversion_invalidate(migration->relid);
+	CommandCounterIncrement();
+	migrate_lifecycle_sync_statistics(migration->relid);
 }

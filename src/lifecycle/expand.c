@@ -57,6 +57,7 @@
 #include "lifecycle/definition_check.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
+#include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
 
@@ -327,6 +328,9 @@ record_assignments(const ObjectAddress *trigger, List *assignments)
 	{
 		Assignment *assignment = lfirst(lc);
 
+		if (assignment->generated)
+			continue;			/* the column itself depends on it */
+
 		/* Columns are the guard's to keep: a dependency would be in contract's way. */
 		recordDependencyOnExpr(trigger, strip_columns((Node *) assignment->expr, NULL),
 							   NIL, DEPENDENCY_NORMAL);
@@ -442,5 +446,6 @@ migrate_lifecycle_expand(const char *name)
 	record_expanded(migration, version);
 	migrate_lifecycle_record_dependencies(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
+	migrate_lifecycle_sync_statistics(migration->relid);
 	migrate_shmem_request_work();
 }
