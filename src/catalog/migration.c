@@ -22,6 +22,7 @@
 #include "catalog/migration.h"
 #include "catalog/store.h"
 #include "compat.h"
+#include "migrate.h"
 
 static const char *const state_names[] = {
 	[MIGRATION_DEFINED] = "defined",
@@ -64,6 +65,13 @@ migrate_migration_version_column(Oid relid)
 {
 	return migrate_store_fetch("SELECT version_column FROM migrate.managed WHERE relation = $1",
 							   STORE_ARGS(store_relation(relid)));
+}
+
+bool
+migrate_migration_is_trigger_name(const char *name)
+{
+	return strcmp(name, MIGRATE_TRIGGER_NAME) == 0 ||
+		strcmp(name, MIGRATE_LAST_TRIGGER_NAME) == 0;
 }
 
 char *
