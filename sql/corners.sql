@@ -56,3 +56,59 @@ SELECT id, a, b, g FROM corner_generated ORDER BY id;
 ALTER TABLE corner_generated DROP COLUMN g;
 SELECT migrate.rollback('corner_generated', discard => true);
 DROP TABLE corner_generated;
+
+--
+-- What a table's own BEFORE triggers change, in either form, is in the other too
+--
+
+CREATE TABLE corner_triggers (id integer PRIMARY KEY, a integer, note text) PARTITION BY RANGE (id);
+CREATE TABLE corner_triggers_low (note text, a integer, id integer NOT NULL);
+ALTER TABLE corner_triggers ATTACH PARTITION corner_triggers_low FOR VALUES FROM (0) TO (10);
+CREATE TABLE corner_triggers_high PARTITION OF corner_triggers FOR VALUES FROM (10) TO (3000);
+INSERT INTO corner_triggers SELECT i, i, 'none' FROM generate_series(1, 6) i;
+SELECT migrate.define('corner_triggers', 'corner_triggers', add => 'b integer',
+	up => 'b = a * 10', down => 'a = b / 10', remove => '{a}');
+SELECT migrate.expand('corner_triggers');
+CREATE FUNCTION corner_trigger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	CASE NEW.note
+	WHEN 'seen' THEN RAISE NOTICE 'a is %, b is %', NEW.a, NEW.b;
+	WHEN 'old' THEN NEW.a := 77;
+	WHEN 'new' THEN NEW.b := 779;
+	WHEN 'both' THEN NEW.a := 1; NEW.b := 88;
+	WHEN 'version' THEN NEW.row_version := 1;
+	WHEN 'out' THEN RETURN NULL;
+	WHEN 'nested' THEN
+		INSERT INTO corner_triggers (id, b, note) VALUES (NEW.id + 1000, 55, 'old');
+		UPDATE corner_triggers SET b = 66 WHERE id = 1;
+		NEW.a := 99;
+	ELSE
+	END CASE;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER corner_trigger BEFORE INSERT OR UPDATE ON corner_triggers
+	FOR EACH ROW EXECUTE FUNCTION corner_trigger();
+UPDATE corner_triggers SET note = 'old' WHERE id = 2;
+UPDATE corner_triggers SET note = 'new', a = 5 WHERE id = 3;
+UPDATE corner_triggers SET note = 'out', a = 5 WHERE id = 4;
+UPDATE corner_triggers SET note = 'seen', a = 5 WHERE id = 5;
+-- moved to another partition, where all fire once more
+UPDATE corner_triggers SET note = 'old', id = 16 WHERE id = 6;
+INSERT INTO corner_triggers (id, a, note) VALUES (11, 2, 'old'), (12, 2, 'out'), (13, 2, 'nested'),
+	(14, 2, 'new'), (15, 2, 'version');
+INSERT INTO corner_triggers (id, b, note) VALUES (17, 25, 'none'), (18, 25, 'old')
+ON CONFLICT (id) DO UPDATE SET note = 'new';
+INSERT INTO corner_triggers (id, b, note) VALUES (18, 25, 'seen') ON CONFLICT (id) DO UPDATE SET note = 'new';
+COPY corner_triggers (id, b, note) FROM STDIN;
+21	35	old
+22	35	out
+23	35	both
+\.
+SELECT id, a, b, note, row_version FROM corner_triggers ORDER BY id;
+-- without them nobody looks
+DROP TRIGGER corner_trigger ON corner_triggers;
+UPDATE corner_triggers SET a = 3, note = 'none' WHERE id = 3 RETURNING a, b;
+SELECT migrate.rollback('corner_triggers', discard => true);
+DROP TABLE corner_triggers;
+DROP FUNCTION corner_trigger();

@@ -67,6 +67,13 @@ migrate_migration_version_column(Oid relid)
 							   STORE_ARGS(store_relation(relid)));
 }
 
+bool
+migrate_migration_is_trigger_name(const char *name)
+{
+	return strcmp(name, MIGRATE_TRIGGER_NAME) == 0 ||
+		strcmp(name, MIGRATE_LAST_TRIGGER_NAME) == 0;
+}
+
 char *
 migrate_migration_proof_name(const char *version_column, int32 version)
 {

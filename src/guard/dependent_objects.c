@@ -38,8 +38,8 @@
 #include "utils/syscache.h"
 
 #include "guard/catalog_row.h"
+#include "catalog/migration.h"
 #include "guard/dependent_objects.h"
-#include "migrate.h"
 
 typedef struct Search
 {
@@ -141,7 +141,7 @@ resolve_trigger(const ObjectAddress *object)
 		return false;
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 	return !trigger->tgisinternal && !OidIsValid(trigger->tgparentid) &&
-		strcmp(NameStr(trigger->tgname), MIGRATE_TRIGGER_NAME) != 0;
+		!migrate_migration_is_trigger_name(NameStr(trigger->tgname));
 }
 
 /* A column's own sequence goes with it; an index of a partition may be part of its parent's. */

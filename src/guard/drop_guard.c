@@ -251,7 +251,7 @@ on_drop_trigger(Oid oid)
 	if (!HeapTupleIsValid(tuple))
 		return;
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-	if (strcmp(NameStr(trigger->tgname), MIGRATE_TRIGGER_NAME) != 0)
+	if (!migrate_migration_is_trigger_name(NameStr(trigger->tgname)))
 		return;
 	conversion = guarded_conversion(trigger->tgrelid);
 	if (conversion != NULL && conversion->root == trigger->tgrelid)
@@ -367,7 +367,7 @@ on_alter_trigger(Oid oid)
 		return;
 	before = (Form_pg_trigger) GETSTRUCT(old);
 	after = (Form_pg_trigger) GETSTRUCT(new);
-	if (strcmp(NameStr(before->tgname), MIGRATE_TRIGGER_NAME) != 0)
+	if (!migrate_migration_is_trigger_name(NameStr(before->tgname)))
 		return;
 	if (is_same_trigger(before, after))
 		return;

@@ -3,7 +3,7 @@
  *		Taking one of a migration's two forms away.
  *
  * The old form at contract, the new one at rollback; the rest is the same: the
- * proof goes, and with the last live migration of the table the write trigger,
+ * proof goes, and with the last live migration of the table the write triggers,
  * so that a write costs what it did before. The row version column stays, with
  * the numbers that its rows have. New rows then get the newest version as a
  * plain default.
@@ -44,14 +44,21 @@ drop_columns(const Migration *migration, const char *version_column, List *colum
 }
 
 static void
+drop_trigger(Oid relid, const char *table, const char *name)
+{
+	migrate_store_ddl(relid, psprintf("DROP TRIGGER IF EXISTS %s ON %s",
+									  quote_identifier(name), table));
+}
+
+static void
 end_care(Oid relid, const char *version_column)
 {
 	char	   *table = migrate_store_relation_sql(relid);
 	char	   *version = migrate_store_fetch("SELECT version FROM migrate.managed WHERE relation = $1",
 											  STORE_ARGS(store_relation(relid)));
 
-	migrate_store_ddl(relid, psprintf("DROP TRIGGER IF EXISTS %s ON %s",
-									  quote_identifier(MIGRATE_TRIGGER_NAME), table));
+	drop_trigger(relid, table, MIGRATE_TRIGGER_NAME);
+	drop_trigger(relid, table, MIGRATE_LAST_TRIGGER_NAME);
 	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
 									  table, quote_identifier(version_column), version));
 	migrate_store_execute("DELETE FROM migrate.backfill WHERE root = $1",

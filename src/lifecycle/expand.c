@@ -9,8 +9,8 @@
  * - the row version, when the table is first managed: NOT NULL with a constant
  *   default, which the server keeps in the catalog for rows that are there;
  * - the new columns, nullable and without default;
- * - the write trigger, first among BEFORE triggers, ENABLE ALWAYS so that
- *   logical replication and session_replication_role = replica do not pass it by;
+ * - the write triggers, first and last among BEFORE triggers, ENABLE ALWAYS so that
+ *   logical replication and session_replication_role = replica do not pass them by;
  * - CHECK (row_version >= v) NOT VALID: enforced on every write from now on, so
  *   a write that got past the trigger fails instead of leaving a stale row, and
  *   once validated it is the proof that none is left.
@@ -373,7 +373,19 @@ migrate_lifecycle_record_dependencies(Oid relid)
 /* ---- expand ---- */
 
 static void
-create_trigger(Oid relid, const char *version_column)
+create_trigger(const char *table, const char *name, const char *function, Oid relid)
+{
+	migrate_store_ddl(relid,
+					  psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s"
+							   " FOR EACH ROW EXECUTE FUNCTION %s.%s()",
+							   quote_identifier(name), table, MIGRATE_SCHEMA, function));
+	migrate_store_ddl(relid,
+					  psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
+							   table, quote_identifier(name)));
+}
+
+static void
+create_triggers(Oid relid, const char *version_column)
 {
 	char	   *table = migrate_store_relation_sql(relid);
 
@@ -381,13 +393,8 @@ create_trigger(Oid relid, const char *version_column)
 					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d",
 							   table, quote_identifier(version_column),
 							   MIGRATE_VERSION_UNSAID));
-	migrate_store_ddl(relid,
-					  psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s"
-							   " FOR EACH ROW EXECUTE FUNCTION %s.write_trigger()",
-							   quote_identifier(MIGRATE_TRIGGER_NAME), table, MIGRATE_SCHEMA));
-	migrate_store_ddl(relid,
-					  psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
-							   table, quote_identifier(MIGRATE_TRIGGER_NAME)));
+	create_trigger(table, MIGRATE_TRIGGER_NAME, "write_trigger", relid);
+	create_trigger(table, MIGRATE_LAST_TRIGGER_NAME, "settle_trigger", relid);
 }
 
 static void
@@ -403,7 +410,7 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 							   add_columns_sql(migration)));
 	retype_domains(migration);
 	if (!OidIsValid(write_trigger_oid(migration->relid)))
-		create_trigger(migration->relid, managed->version_column);
+		create_triggers(migration->relid, managed->version_column);
 }
 
 static void
