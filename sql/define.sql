@@ -88,7 +88,7 @@ SELECT migrate.define('def_bad', 'users', add => 'a integer', up => 'a = full_na
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'users', add => 'a text', up => 'b = full_name');
 \echo :LAST_ERROR_SQLSTATE
-SELECT migrate.define('def_bad', 'users', add => 'a text', up => 'a = full_name, age = 1');
+SELECT migrate.define('def_bad', 'users', add => 'a text', up => 'a = full_name, nosuch = 1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'users', add => 'a text', up => 'a = full_name, a = full_name');
 \echo :LAST_ERROR_SQLSTATE

@@ -11,7 +11,8 @@ BEGIN
 	RETURN plan->0->'Plan'->>'Plan Rows';
 END $$;
 CREATE VIEW stat_objects AS
-	SELECT stxrelid::regclass AS relation, stxname AS name, stxowner::regrole AS owner
+	SELECT stxrelid::regclass AS relation, stxname AS name,
+		CASE stxowner WHEN current_user::regrole THEN 'superuser' ELSE stxowner::regrole::text END AS owner
 	FROM pg_statistic_ext WHERE stxname LIKE '!migrate%' ORDER BY 1, 2;
 
 -- Few rows, so that ANALYZE takes all of them as its sample. A third are NULL.

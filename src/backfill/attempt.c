@@ -64,9 +64,8 @@ is_about_others(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
-/* Is it neither a row's nor another session's fault? */
-static bool
-is_about_server(const ErrorData *error)
+bool
+migrate_attempt_is_about_server(const ErrorData *error)
 {
 	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
 
@@ -119,7 +118,7 @@ row_key(RowAttempt *row)
 
 	row->key = NULL;
 	error = try(read_key, row);
-	if (error != NULL && is_about_server(error))
+	if (error != NULL && migrate_attempt_is_about_server(error))
 		ReThrowError(error);
 	if (row->key == NULL)
 		row->key = psprintf("{\"ctid\": \"(%u,%u)\"}",
@@ -168,7 +167,7 @@ attempt_row(const Range *range, ItemPointer tid, RangeResult *result)
 
 	if (error == NULL)
 		return;
-	if (is_about_server(error))
+	if (migrate_attempt_is_about_server(error))
 		ReThrowError(error);
 	*result = before;
 	migrate_range_leave(result, ItemPointerGetBlockNumber(tid));
@@ -245,7 +244,7 @@ migrate_attempt_range(const Range *range, RangeResult *result)
 
 	while ((error = try(convert_range, &attempt)) != NULL)
 	{
-		if (is_about_server(error))
+		if (migrate_attempt_is_about_server(error))
 			ReThrowError(error);
 		FreeErrorData(error);
 		if (result->at == part.from)

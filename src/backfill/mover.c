@@ -223,7 +223,7 @@ form_row(Mover *mover, TupleTableSlot *row, int32 version)
 	int			natts = conversion->tupdesc->natts;
 
 	migrate_converter_load(mover->converter, row);
-	migrate_converter_upgrade(mover->converter, version);
+	migrate_converter_upgrade(mover->converter, version, true);
 
 	ExecClearTuple(formed);
 	memcpy(formed->tts_values, source->tts_values, natts * sizeof(Datum));

@@ -72,5 +72,6 @@ extern List *migrate_migration_dependents(const char *name, const char *state_li
 extern List *migrate_migration_leaves(Oid relid);
 
 extern void migrate_migration_check_owner(Oid relid);
+extern void migrate_migration_check_preloaded(void);
 
 #endif							/* MIGRATE_CATALOG_MIGRATION_H */

@@ -71,7 +71,7 @@ read_inputs(Node *node, ReadingContext *context)
 {
 	if (node == NULL)
 		return NULL;
-	if (IsA(node, Var))
+	if (IsA(node, Var) && ((Var *) node)->varattno > 0)
 		return (Node *) value_at(context->conversion, context->first_stale,
 								 context->level, ((Var *) node)->varattno);
 	return expression_tree_mutator(node, read_inputs, context);

@@ -22,6 +22,8 @@ typedef struct Assignment
 	Expr	   *expr;			/* its Vars: varno 1, this relation's attributes */
 	Bitmapset  *inputs;			/* the attributes that it reads */
 	bool		inlinable;		/* immutable and built in: safe under any role */
+	bool		in_place;		/* of up: rewrites a column that was there before */
+	bool		generated;		/* follows an up; the server computes what is stored */
 } Assignment;
 
 /* A migration that is expanded or complete: both of its forms are kept. */
@@ -32,8 +34,10 @@ typedef struct LiveMigration
 	bool		complete;
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
 	Bitmapset  *added;			/* attributes of the new form */
+	Bitmapset  *rewritten;		/* attributes that up assigns in place */
 	Bitmapset  *removed;		/* attributes that contract will drop */
 	Bitmapset  *named;			/* attributes that its expressions name as inputs */
+	Bitmapset  *touched;		/* what it adds, removes, reads or assigns */
 	List	   *ups;			/* of Assignment *: the new form from the old */
 	List	   *downs;			/* of Assignment *: the old form from the new */
 } LiveMigration;
@@ -96,6 +100,14 @@ extern int	migrate_conversion_first_incomplete(const Conversion *conversion);
  */
 extern const Expr *migrate_conversion_reading(Conversion *conversion,
 											  int first_stale, AttrNumber attno);
+
+/*
+ * The conversion that a relation would have if those migrations (of Migration *,
+ * oldest first) of "root", its table, were expanded as well. Its columns are the
+ * relation's and then those that would be added: a row version, where there is
+ * none yet, and the migrations' in their order. Not cached, in the caller's memory.
+ */
+extern Conversion *migrate_conversion_expect(Oid relid, Oid root, List *migrations);
 
 /* After a change of what is live: every backend looks again. Includes partitions. */
 extern void migrate_conversion_invalidate(Oid root);

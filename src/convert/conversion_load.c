@@ -3,16 +3,12 @@
  *		Compiling a Conversion from the catalog.
  *
  * This runs inside the planner and inside triggers, so the catalog is scanned
- * directly: no SPI, no rights asked, no snapshot of the query's. A scan with a
- * NULL snapshot sees what is committed now; if a change commits just after, its
- * relcache invalidation marks the entry and it is compiled again.
+ * directly (rows.c). If a change of it commits just after, its relcache
+ * invalidation marks the entry and it is compiled again.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/table.h"
 #include "catalog/catversion.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
@@ -20,7 +16,6 @@
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
-#include "rewrite/rewriteHandler.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -28,125 +23,44 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
-#include "utils/xid8.h"
 
+#include "catalog/migration.h"
 #include "catalog/store.h"
 #include "convert/conversion_private.h"
 #include "convert/expression.h"
+#include "convert/generated.h"
+#include "convert/rows.h"
 #include "migrate.h"
 
-/* ---- reading our tables ---- */
-
-typedef struct Rows
+/*
+ * What expressions are bound to: the columns of a relation, or those that it
+ * would have.
+ */
+typedef struct Shape
 {
 	Relation	rel;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-} Rows;
-
-/* Begin to read the rows of one of our tables; keys are on the index's first columns. */
-static bool
-rows_begin(Rows *rows, const char *table, const char *index, int nkeys, ScanKey keys)
-{
-	Oid			relid = migrate_store_table(table);
-	Oid			indexid = migrate_store_index(index);
-
-	if (!OidIsValid(relid) || !OidIsValid(indexid))
-		return false;
-	rows->rel = table_open(relid, AccessShareLock);
-	rows->scan = systable_beginscan(rows->rel, indexid, true, NULL, nkeys, keys);
-	return true;
-}
-
-static bool
-rows_next(Rows *rows)
-{
-	rows->tuple = systable_getnext(rows->scan);
-	return HeapTupleIsValid(rows->tuple);
-}
-
-static void
-rows_end(Rows *rows)
-{
-	systable_endscan(rows->scan);
-	table_close(rows->rel, AccessShareLock);
-}
-
-static Datum
-rows_get(Rows *rows, const char *column, bool *isnull)
-{
-	TupleDesc	desc = RelationGetDescr(rows->rel);
-
-	return heap_getattr(rows->tuple, SPI_fnumber(desc, column), desc, isnull);
-}
-
-static char *
-rows_get_text(Rows *rows, const char *column)
-{
-	bool		isnull;
-	Datum		value = rows_get(rows, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
-}
-
-static int32
-rows_get_int(Rows *rows, const char *column)
-{
-	bool		isnull;
-	Datum		value = rows_get(rows, column, &isnull);
-
-	return isnull ? 0 : DatumGetInt32(value);
-}
-
-static FullTransactionId
-rows_get_xid(Rows *rows, const char *column)
-{
-	bool		isnull;
-	Datum		value = rows_get(rows, column, &isnull);
-
-	return isnull ? InvalidFullTransactionId : DatumGetFullTransactionId(value);
-}
-
-static char *
-rows_get_name(Rows *rows, const char *column)
-{
-	bool		isnull;
-
-	return pstrdup(NameStr(*DatumGetName(rows_get(rows, column, &isnull))));
-}
-
-static void
-key_equals(ScanKey key, AttrNumber attno, RegProcedure procedure, Datum value)
-{
-	ScanKeyInit(key, attno, BTEqualStrategyNumber, procedure, value);
-}
-
-static void
-key_equals_text(ScanKey key, AttrNumber attno, const char *value)
-{
-	key_equals(key, attno, F_TEXTEQ, CStringGetTextDatum(value));
-	key->sk_collation = DEFAULT_COLLATION_OID;
-}
+	TupleDesc	desc;			/* begins with the relation's own columns */
+} Shape;
 
 /* ---- columns by name ---- */
 
 static AttrNumber
-column_number(Oid relid, const char *name)
+column_number(const Shape *shape, const char *name)
 {
-	AttrNumber	attno = get_attnum(relid, name);
+	int			attno = SPI_fnumber(shape->desc, name);
 
-	if (attno == InvalidAttrNumber)
+	if (attno <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of relation \"%s\", which a live migration uses, does not exist",
-						name, get_rel_name(relid)),
+						name, RelationGetRelationName(shape->rel)),
 				 errhint("The table was changed while migrate.guard was off.")));
 	return attno;
 }
 
 /* A name[] column as attribute numbers; as an array in its order, or as a set. */
 static AttrNumber *
-column_numbers(Oid relid, Datum names, int *count)
+column_numbers(const Shape *shape, Datum names, int *count)
 {
 	Datum	   *elements;
 	AttrNumber *attnos;
@@ -155,15 +69,15 @@ column_numbers(Oid relid, Datum names, int *count)
 					  TYPALIGN_CHAR, &elements, NULL, count);
 	attnos = palloc((*count + 1) * sizeof(AttrNumber));
 	for (int i = 0; i < *count; i++)
-		attnos[i] = column_number(relid, NameStr(*DatumGetName(elements[i])));
+		attnos[i] = column_number(shape, NameStr(*DatumGetName(elements[i])));
 	return attnos;
 }
 
 static Bitmapset *
-column_set(Oid relid, Datum names)
+column_set(const Shape *shape, Datum names)
 {
 	int			count;
-	AttrNumber *attnos = column_numbers(relid, names, &count);
+	AttrNumber *attnos = column_numbers(shape, names, &count);
 	Bitmapset  *set = NULL;
 
 	for (int i = 0; i < count; i++)
@@ -174,17 +88,17 @@ column_set(Oid relid, Datum names)
 /* ---- a migration ---- */
 
 static Bitmapset *
-load_added(Oid relid, const char *migration)
+load_added(const Shape *shape, const char *migration)
 {
 	ScanKeyData key;
 	Rows		rows;
 	Bitmapset  *added = NULL;
 
-	key_equals_text(&key, 1, migration);
+	rows_key_text(&key, 1, migration);
 	if (!rows_begin(&rows, "added_column", "added_column_pkey", 1, &key))
 		return NULL;
 	while (rows_next(&rows))
-		added = bms_add_member(added, column_number(relid, rows_get_name(&rows, "name")));
+		added = bms_add_member(added, column_number(shape, rows_get_name(&rows, "name")));
 	rows_end(&rows);
 	return added;
 }
@@ -199,9 +113,9 @@ load_tree(const char *migration, char direction, const char *target)
 	Expr	   *tree = NULL;
 
 	namestrcpy(&name, target);
-	key_equals_text(&keys[0], 1, migration);
-	key_equals(&keys[1], 2, F_CHAREQ, CharGetDatum(direction));
-	key_equals(&keys[2], 3, F_NAMEEQ, NameGetDatum(&name));
+	rows_key_text(&keys[0], 1, migration);
+	rows_key(&keys[1], 2, F_CHAREQ, CharGetDatum(direction));
+	rows_key(&keys[2], 3, F_NAMEEQ, NameGetDatum(&name));
 	keys[2].sk_collation = C_COLLATION_OID;
 	if (!rows_begin(&rows, "assignment_tree", "assignment_tree_pkey", 3, keys))
 		return NULL;
@@ -224,30 +138,15 @@ expression_inputs(Expr *expr)
 	return inputs;
 }
 
-/*
- * Compute a generated column instead of reading it: the server fills it in only
- * after BEFORE triggers, so that in the row that they see it is NULL or old.
- */
-static Node *
-compute_generated(Node *node, Relation rel)
-{
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var) &&
-		TupleDescAttr(RelationGetDescr(rel), ((Var *) node)->varattno - 1)->attgenerated)
-		return build_column_default(rel, ((Var *) node)->varattno);
-	return expression_tree_mutator(node, compute_generated, rel);
-}
-
 static void
-refuse_type(Relation rel, const LiveMigration *migration, AttrNumber attno, Oid defined_type)
+refuse_type(const Shape *shape, const LiveMigration *migration, AttrNumber attno, Oid defined_type)
 {
-	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), attno - 1);
+	Form_pg_attribute attr = TupleDescAttr(shape->desc, attno - 1);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DATATYPE_MISMATCH),
 			 errmsg("column \"%s\" of relation \"%s\" is not of the type for which migration \"%s\" was defined",
-					NameStr(attr->attname), RelationGetRelationName(rel), migration->name),
+					NameStr(attr->attname), RelationGetRelationName(shape->rel), migration->name),
 			 errdetail("It is %s and was %s.",
 					   format_type_with_typemod(attr->atttypid, attr->atttypmod),
 					   format_type_be(defined_type)),
@@ -256,7 +155,7 @@ refuse_type(Relation rel, const LiveMigration *migration, AttrNumber attno, Oid 
 
 typedef struct TypeCheck
 {
-	Relation	rel;
+	const Shape *shape;
 	const LiveMigration *migration;
 } TypeCheck;
 
@@ -268,11 +167,11 @@ check_input_types(Node *node, TypeCheck *check)
 	if (IsA(node, Var))
 	{
 		Var		   *var = (Var *) node;
-		Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(check->rel), var->varattno - 1);
+		Form_pg_attribute attr = TupleDescAttr(check->shape->desc, var->varattno - 1);
 
 		if (var->vartype != attr->atttypid || var->vartypmod != attr->atttypmod ||
 			var->varcollid != attr->attcollation)
-			refuse_type(check->rel, check->migration, var->varattno, var->vartype);
+			refuse_type(check->shape, check->migration, var->varattno, var->vartype);
 	}
 	return expression_tree_walker(node, check_input_types, check);
 }
@@ -282,14 +181,14 @@ check_input_types(Node *node, TypeCheck *check)
  * does not hold a column to its type until it is expanded.
  */
 static void
-check_types(Relation rel, const LiveMigration *migration, AttrNumber target, Expr *expr)
+check_types(const Shape *shape, const LiveMigration *migration, AttrNumber target, Expr *expr)
 {
-	TypeCheck	check = {rel, migration};
-	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
+	TypeCheck	check = {shape, migration};
+	Form_pg_attribute attr = TupleDescAttr(shape->desc, target - 1);
 
 	(void) check_input_types((Node *) expr, &check);
 	if (exprType((Node *) expr) != attr->atttypid)
-		refuse_type(rel, migration, target, exprType((Node *) expr));
+		refuse_type(shape, migration, target, exprType((Node *) expr));
 }
 
 static Assignment *
@@ -305,14 +204,13 @@ make_assignment(AttrNumber target, Expr *expr)
 }
 
 static void
-load_assignments(Relation rel, LiveMigration *migration,
+load_assignments(const Shape *shape, LiveMigration *migration,
 				 const AttrNumber *attnos, int nattnos)
 {
-	Oid			relid = RelationGetRelid(rel);
 	ScanKeyData key;
 	Rows		rows;
 
-	key_equals_text(&key, 1, migration->name);
+	rows_key_text(&key, 1, migration->name);
 	if (!rows_begin(&rows, "assignment", "assignment_pkey", 1, &key))
 		return;
 	while (rows_next(&rows))
@@ -320,23 +218,56 @@ load_assignments(Relation rel, LiveMigration *migration,
 		bool		isnull;
 		char		direction = DatumGetChar(rows_get(&rows, "direction", &isnull));
 		char	   *name = rows_get_name(&rows, "target");
-		AttrNumber	target = column_number(relid, name);
+		AttrNumber	target = column_number(shape, name);
 		Expr	   *expr = load_tree(migration->name, direction, name);
 		Assignment *assignment;
 
 		if (expr != NULL)
 			expr = migrate_expression_bind(expr, attnos, nattnos);
 		else
-			expr = migrate_expression_from_text(rel, target,
+			expr = migrate_expression_from_text(shape->rel, target,
 												rows_get_text(&rows, "expression"));
-		check_types(rel, migration, target, expr);
-		assignment = make_assignment(target, (Expr *) compute_generated((Node *) expr, rel));
+		check_types(shape, migration, target, expr);
+		assignment = make_assignment(target, migrate_generated_compute(expr, shape->rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
 		else
 			migration->downs = lappend(migration->downs, assignment);
 	}
 	rows_end(&rows);
+}
+
+static void
+mark_rewritten(LiveMigration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, migration->ups)
+	{
+		Assignment *up = lfirst(lc);
+
+		up->in_place = !bms_is_member(up->target, migration->added);
+		if (up->in_place)
+			migration->rewritten = bms_add_member(migration->rewritten, up->target);
+	}
+}
+
+/* What is generated from columns that up assigns reads as generated from what they read as. */
+static void
+follow_generated(Relation rel, LiveMigration *migration)
+{
+	List	   *following = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_generated_follow(rel, migration->ups))
+	{
+		GeneratedColumn *column = lfirst(lc);
+		Assignment *up = make_assignment(column->attno, column->expr);
+
+		up->generated = true;
+		following = lappend(following, up);
+	}
+	migration->ups = list_concat(migration->ups, following);
 }
 
 static bool
@@ -351,10 +282,25 @@ is_live_state(const char *state)
 	return strcmp(state, "expanded") == 0 || is_complete_state(state);
 }
 
-static void
-load_migration(Relation rel, Rows *rows, LiveMigration *migration)
+static Bitmapset *
+touched_by(const LiveMigration *migration)
 {
-	Oid			relid = RelationGetRelid(rel);
+	Bitmapset  *touched = bms_union(migration->added, migration->removed);
+	ListCell   *lc;
+
+	foreach(lc, list_concat_copy(migration->ups, migration->downs))
+	{
+		Assignment *assignment = lfirst(lc);
+
+		touched = bms_add_members(touched, assignment->inputs);
+		touched = bms_add_member(touched, assignment->target);
+	}
+	return touched;
+}
+
+static void
+load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
+{
 	AttrNumber *attnos;
 	int			nattnos;
 	bool		isnull;
@@ -363,11 +309,14 @@ load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 	migration->version = rows_get_int(rows, "version");
 	migration->complete = is_complete_state(rows_get_text(rows, "state"));
 	migration->completed_xid = rows_get_xid(rows, "completed_xid");
-	migration->removed = column_set(relid, rows_get(rows, "remove", &isnull));
-	migration->added = load_added(relid, migration->name);
-	migration->named = column_set(relid, rows_get(rows, "inputs", &isnull));
-	attnos = column_numbers(relid, rows_get(rows, "inputs", &isnull), &nattnos);
-	load_assignments(rel, migration, attnos, nattnos);
+	migration->removed = column_set(shape, rows_get(rows, "remove", &isnull));
+	migration->added = load_added(shape, migration->name);
+	migration->named = column_set(shape, rows_get(rows, "inputs", &isnull));
+	attnos = column_numbers(shape, rows_get(rows, "inputs", &isnull), &nattnos);
+	load_assignments(shape, migration, attnos, nattnos);
+	mark_rewritten(migration);
+	follow_generated(shape->rel, migration);
+	migration->touched = touched_by(migration);
 }
 
 static int
@@ -380,23 +329,21 @@ compare_versions(const void *a, const void *b)
 }
 
 static void
-load_live(Relation rel, Conversion *conversion)
+load_live(const Shape *shape, Conversion *conversion)
 {
 	ScanKeyData key;
 	Rows		rows;
 
-	/* A scan's keys carry the table's column numbers, not the index's. */
-	key_equals(&key, 2, F_OIDEQ, ObjectIdGetDatum(conversion->root));
+	rows_key(&key, 2, F_OIDEQ, ObjectIdGetDatum(conversion->root));
 	if (!rows_begin(&rows, "migration", "migration_relation", 1, &key))
 		return;
-	conversion->live = palloc0(MIGRATE_MAX_LIVE * sizeof(LiveMigration));
 	while (rows_next(&rows))
 	{
 		if (!is_live_state(rows_get_text(&rows, "state")))
 			continue;
 		if (conversion->nlive == MIGRATE_MAX_LIVE)
 			elog(ERROR, "more than %d live migrations on one table", MIGRATE_MAX_LIVE);
-		load_migration(rel, &rows, &conversion->live[conversion->nlive++]);
+		load_migration(shape, &rows, &conversion->live[conversion->nlive++]);
 	}
 	rows_end(&rows);
 	qsort(conversion->live, conversion->nlive, sizeof(LiveMigration), compare_versions);
@@ -419,28 +366,12 @@ all_inlinable(const Conversion *conversion)
 }
 
 static Bitmapset *
-touched_by(const LiveMigration *migration)
-{
-	Bitmapset  *touched = bms_union(migration->added, migration->removed);
-	ListCell   *lc;
-
-	foreach(lc, list_concat_copy(migration->ups, migration->downs))
-	{
-		Assignment *assignment = lfirst(lc);
-
-		touched = bms_add_members(touched, assignment->inputs);
-		touched = bms_add_member(touched, assignment->target);
-	}
-	return touched;
-}
-
-static Bitmapset *
 all_touched(const Conversion *conversion)
 {
 	Bitmapset  *touched = NULL;
 
 	for (int i = 0; i < conversion->nlive; i++)
-		touched = bms_join(touched, touched_by(&conversion->live[i]));
+		touched = bms_add_members(touched, conversion->live[i].touched);
 	return touched;
 }
 
@@ -452,7 +383,7 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 	Rows		rows;
 	bool		found;
 
-	key_equals(&key, 1, F_OIDEQ, ObjectIdGetDatum(relid));
+	rows_key(&key, 1, F_OIDEQ, ObjectIdGetDatum(relid));
 	if (!rows_begin(&rows, "managed", "managed_pkey", 1, &key))
 		return false;
 	found = rows_next(&rows);
@@ -484,13 +415,24 @@ load_root(Oid relid, Conversion *conversion, char **version_column)
 }
 
 static void
-load_shape(Relation rel, Conversion *conversion)
+load_shape(const Shape *shape, Conversion *conversion)
 {
-	conversion->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
-	conversion->reltype = rel->rd_rel->reltype;
+	conversion->tupdesc = CreateTupleDescCopyConstr(shape->desc);
+	conversion->reltype = shape->rel->rd_rel->reltype;
 	conversion->reading = palloc0(Max(conversion->nlive, 1) * sizeof(Expr **));
 	conversion->all_inlinable = all_inlinable(conversion);
 	conversion->touched = all_touched(conversion);
+}
+
+static Conversion *
+make_conversion(Oid relid)
+{
+	Conversion *conversion = palloc0(sizeof(Conversion));
+
+	conversion->relid = relid;
+	conversion->context = CurrentMemoryContext;
+	conversion->live = palloc0(MIGRATE_MAX_LIVE * sizeof(LiveMigration));
+	return conversion;
 }
 
 Conversion *
@@ -499,21 +441,20 @@ migrate_conversion_load(Oid relid)
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "migrate conversion",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Conversion *conversion = palloc0(sizeof(Conversion));
+	Conversion *conversion = make_conversion(relid);
 	char	   *version_column = NULL;
 
-	conversion->relid = relid;
-	conversion->context = context;
 	if (load_root(relid, conversion, &version_column))
 	{
 		Relation	rel = relation_open(relid, AccessShareLock);
+		Shape		shape = {rel, RelationGetDescr(rel)};
 
 		conversion->owner = migrate_store_relation_owner(conversion->root);
-		load_live(rel, conversion);
+		load_live(&shape, conversion);
 		if (conversion->nlive > 0)
 		{
-			conversion->version_attno = column_number(relid, version_column);
-			load_shape(rel, conversion);
+			conversion->version_attno = column_number(&shape, version_column);
+			load_shape(&shape, conversion);
 		}
 		relation_close(rel, NoLock);
 	}
@@ -525,6 +466,90 @@ migrate_conversion_load(Oid relid)
 		return NULL;
 	}
 	MemoryContextSetParent(context, CacheMemoryContext);
+	return conversion;
+}
+
+/* ---- a conversion that might come ---- */
+
+static void
+add_attribute(TupleDesc *desc, const char *name, Oid type, int32 typmod, Oid collation)
+{
+	TupleDesc	longer = CreateTemplateTupleDesc((*desc)->natts + 1);
+
+	if (SPI_fnumber(*desc, name) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_COLUMN),
+				 errmsg("column \"%s\" exists already", name),
+				 errdetail("It was added since the migration was defined.")));
+	for (int i = 1; i <= (*desc)->natts; i++)
+		TupleDescCopyEntry(longer, i, *desc, i);
+	TupleDescInitEntry(longer, longer->natts, name, type, typmod, 0);
+	TupleDescInitEntryCollation(longer, longer->natts, collation);
+	*desc = longer;
+}
+
+static void
+add_new_columns(TupleDesc *desc, const Migration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+	{
+		AddedColumn *column = lfirst(lc);
+		Oid			type;
+		int32		typmod;
+		Oid			collation;
+
+		migrate_expression_parse_type(column->type, &type, &typmod, &collation);
+		add_attribute(desc, column->name, type, typmod, collation);
+	}
+}
+
+/* As if it had been expanded just now. */
+static void
+load_expected(const Shape *shape, Conversion *conversion, const Migration *migration)
+{
+	ScanKeyData key;
+	Rows		rows;
+
+	if (conversion->nlive == MIGRATE_MAX_LIVE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("table \"%s\" would have more than %d live migrations",
+						RelationGetRelationName(shape->rel), MIGRATE_MAX_LIVE)));
+	rows_key_text(&key, 1, migration->name);
+	if (!rows_begin(&rows, "migration", "migration_pkey", 1, &key) || !rows_next(&rows))
+		elog(ERROR, "migration \"%s\" has gone", migration->name);
+	load_migration(shape, &rows, &conversion->live[conversion->nlive]);
+	conversion->live[conversion->nlive++].version = ++conversion->version;
+	rows_end(&rows);
+}
+
+Conversion *
+migrate_conversion_expect(Oid relid, Oid root, List *migrations)
+{
+	Relation	rel = relation_open(relid, AccessShareLock);
+	Shape		shape = {rel, RelationGetDescr(rel)};
+	Conversion *conversion = make_conversion(relid);
+	char	   *version_column = NULL;
+	ListCell   *lc;
+
+	if (!load_root(relid, conversion, &version_column))
+	{
+		conversion->root = root;
+		conversion->version = conversion->floor = MIGRATE_FIRST_VERSION;
+		version_column = "";	/* no other can be called so */
+		add_attribute(&shape.desc, version_column, INT4OID, -1, InvalidOid);
+	}
+	conversion->owner = migrate_store_relation_owner(conversion->root);
+	foreach(lc, migrations)
+		add_new_columns(&shape.desc, lfirst(lc));
+	load_live(&shape, conversion);
+	foreach(lc, migrations)
+		load_expected(&shape, conversion, lfirst(lc));
+	conversion->version_attno = column_number(&shape, version_column);
+	load_shape(&shape, conversion);
+	relation_close(rel, NoLock);
 	return conversion;
 }
 

@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "optimizer/optimizer.h"
+#include "utils/datum.h"
 #include "utils/expandeddatum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -240,19 +241,27 @@ migrate_converter_start(Converter *converter)
 	return ExecStoreVirtualTuple(slot);
 }
 
-/* Which assignments of a migration a change of some columns calls for. */
-typedef enum Extent
+/* Which assignments of a migration are to be computed. */
+typedef struct Extent
 {
-	EVERY,						/* the row is new, or was never in this form */
-	WHERE_READ,					/* those that read a column that was set */
-	WHERE_READ_OR_SET			/* those that read or assign one */
+	bool		up;				/* those of up, else of down */
+	bool		whole;			/* the row is new, or was never in this form: all */
+	bool		in_place_only;	/* the new form was written: up has only these to mend */
 } Extent;
 
+/*
+ * Where the row is not new: what reads a column that was set. What is set and
+ * assigned too is computed by down, for the new form wins, and by an up in
+ * place, for whoever set the column gave it as it was before; any other up
+ * leaves it.
+ */
 static bool
-is_called_for(const Assignment *assignment, Extent extent, const Bitmapset *set)
+is_called_for(const Assignment *assignment, const Extent *extent, const Bitmapset *set)
 {
-	return extent == EVERY || bms_overlap(assignment->inputs, set) ||
-		(extent == WHERE_READ_OR_SET && bms_is_member(assignment->target, set));
+	if (assignment->generated || (extent->in_place_only && !assignment->in_place))
+		return false;
+	return extent->whole || bms_overlap(assignment->inputs, set) ||
+		((!extent->up || assignment->in_place) && bms_is_member(assignment->target, set));
 }
 
 /*
@@ -261,8 +270,9 @@ is_called_for(const Assignment *assignment, Extent extent, const Bitmapset *set)
  * assigned.
  */
 static Bitmapset *
-compute_form(Converter *converter, int i, bool up, Extent extent, Bitmapset *set)
+compute_form(Converter *converter, int i, Extent extent, Bitmapset *set)
 {
+	bool		up = extent.up;
 	LiveMigration *migration = &converter->conversion->live[i];
 	List	   *assignments = up ? migration->ups : migration->downs;
 	List	   *states = list_nth(up ? converter->ups : converter->downs, i);
@@ -275,7 +285,7 @@ compute_form(Converter *converter, int i, bool up, Extent extent, Bitmapset *set
 	{
 		Assignment *assignment = list_nth(assignments, n);
 
-		if (!is_called_for(assignment, extent, set))
+		if (!is_called_for(assignment, &extent, set))
 			continue;
 		values[n] = evaluate(converter, migration, assignment,
 							 list_nth(states, n), up, &nulls[n]);
@@ -297,8 +307,104 @@ compute_form(Converter *converter, int i, bool up, Extent extent, Bitmapset *set
 	return set;
 }
 
+/* Does up, applied to its own result, change it? Compared bit for bit, as it is stored. */
+static AttrNumber
+find_unstable(Converter *converter, int i)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	TupleTableSlot *slot = converter->slot;
+
+	for (int n = 0; n < list_length(migration->ups); n++)
+	{
+		Assignment *up = list_nth(migration->ups, n);
+		Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
+		bool		was_null = slot->tts_isnull[up->target - 1];
+		bool		is_null;
+		Datum		again;
+
+		if (up->generated)
+			continue;
+		again = evaluate(converter, migration, up,
+						 list_nth(list_nth(converter->ups, i), n), true, &is_null);
+		if (was_null != is_null ||
+			(!is_null && !datum_image_eq(slot->tts_values[up->target - 1], again,
+										 attr->attbyval, attr->attlen)))
+			return up->target;
+	}
+	return InvalidAttrNumber;
+}
+
+static void
+check_idempotence(Converter *converter, int i)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	AttrNumber	unstable = find_unstable(converter, i);
+
+	if (unstable == InvalidAttrNumber)
+		return;
+	converter->evaluating = migration;
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_EXCEPTION),
+			 errmsg("\"up\" of migration \"%s\" gives column \"%s\" another value each time it is applied",
+					migration->name,
+					NameStr(TupleDescAttr(converter->conversion->tupdesc, unstable - 1)->attname)),
+			 errdetail("It rewrites columns in place, so it is applied to rows that are converted already."),
+			 errhint("Have it leave alone what it has made.")));
+}
+
+/* How many of the live migrations a row of some version has behind it. */
+static int
+migrations_done(const Conversion *conversion, int32 version)
+{
+	int			done = 0;
+
+	while (done < conversion->nlive && conversion->live[done].version <= version)
+		done++;
+	return done;
+}
+
+static void
+upgrade(Converter *converter, int done, bool check)
+{
+	static const Extent all = {.up = true, .whole = true};
+	Conversion *conversion = converter->conversion;
+
+	for (int i = done; i < conversion->nlive; i++)
+	{
+		bms_free(compute_form(converter, i, all, NULL));
+		if (check && conversion->live[i].rewritten != NULL)
+			check_idempotence(converter, i);
+	}
+}
+
+/* Bring the forms of the first "done" migrations in step. */
+static void
+reconcile(Converter *converter, int done, const Bitmapset *set_by_statement, bool whole)
+{
+	Conversion *conversion = converter->conversion;
+	Extent		down = {.up = false, .whole = whole};
+	Extent		up = {.up = true, .whole = whole};
+	Bitmapset  *set = bms_copy(set_by_statement);
+	uint32		speaks_new = 0;
+
+	for (int i = done - 1; i >= 0; i--)
+	{
+		/* What a newer migration's down computed counts: the chain agrees. */
+		if (!bms_overlap(conversion->live[i].added, set))
+			continue;
+		speaks_new |= (uint32) 1 << i;
+		set = compute_form(converter, i, down, set);
+	}
+	for (int i = 0; i < done; i++)
+	{
+		up.in_place_only = (speaks_new & ((uint32) 1 << i)) != 0;
+		set = compute_form(converter, i, up, set);
+	}
+	bms_free(set);
+}
+
 void
-migrate_converter_upgrade(Converter *converter, int32 from_version)
+migrate_converter_upgrade(Converter *converter, int32 from_version, bool check)
 {
 	Conversion *conversion = converter->conversion;
 	StoreIdentity self;
@@ -306,32 +412,54 @@ migrate_converter_upgrade(Converter *converter, int32 from_version)
 	if (from_version >= conversion->version)
 		return;
 	restrict_if_needed(conversion, &self);
-	for (int i = 0; i < conversion->nlive; i++)
-		if (conversion->live[i].version > from_version)
-			bms_free(compute_form(converter, i, true, EVERY, NULL));
+	upgrade(converter, migrations_done(conversion, from_version), check);
 	unrestrict_if_needed(conversion, &self);
 }
 
 void
-migrate_converter_reconcile(Converter *converter, const Bitmapset *set_by_statement, bool whole)
+migrate_converter_reconcile(Converter *converter, const Bitmapset *set, bool whole)
 {
 	Conversion *conversion = converter->conversion;
-	Bitmapset  *set = bms_copy(set_by_statement);
-	uint32		speaks_new = 0;
 	StoreIdentity self;
 
 	restrict_if_needed(conversion, &self);
-	for (int i = conversion->nlive - 1; i >= 0; i--)
-	{
-		/* What a newer migration's down computed counts: the chain agrees. */
-		if (!bms_overlap(conversion->live[i].added, set))
-			continue;
-		speaks_new |= (uint32) 1 << i;
-		set = compute_form(converter, i, false, whole ? EVERY : WHERE_READ_OR_SET, set);
-	}
-	for (int i = 0; i < conversion->nlive; i++)
-		if (!(speaks_new & ((uint32) 1 << i)))
-			set = compute_form(converter, i, true, whole ? EVERY : WHERE_READ, set);
+	reconcile(converter, conversion->nlive, set, whole);
 	unrestrict_if_needed(conversion, &self);
-	bms_free(set);
+}
+
+void
+migrate_converter_reconcile_and_upgrade(Converter *converter, const Bitmapset *set,
+										int32 from_version)
+{
+	Conversion *conversion = converter->conversion;
+	int			done = migrations_done(conversion, from_version);
+	StoreIdentity self;
+
+	restrict_if_needed(conversion, &self);
+	reconcile(converter, done, set, false);
+	upgrade(converter, done, false);
+	unrestrict_if_needed(conversion, &self);
+}
+
+void
+migrate_converter_apply(Converter *converter, int i, bool up)
+{
+	Extent		all = {.up = up, .whole = true};
+	StoreIdentity self;
+
+	restrict_if_needed(converter->conversion, &self);
+	bms_free(compute_form(converter, i, all, NULL));
+	unrestrict_if_needed(converter->conversion, &self);
+}
+
+AttrNumber
+migrate_converter_find_unstable(Converter *converter, int i)
+{
+	AttrNumber	unstable;
+	StoreIdentity self;
+
+	restrict_if_needed(converter->conversion, &self);
+	unstable = find_unstable(converter, i);
+	unrestrict_if_needed(converter->conversion, &self);
+	return unstable;
 }

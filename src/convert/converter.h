@@ -44,18 +44,39 @@ extern void migrate_converter_load(Converter *converter, TupleTableSlot *row);
  */
 extern TupleTableSlot *migrate_converter_start(Converter *converter);
 
-/* Carry the row from a version up to the newest: oldest migration first. */
-extern void migrate_converter_upgrade(Converter *converter, int32 from_version);
+/*
+ * Carry the row from a version up to the newest: oldest migration first. With
+ * "check", a migration that rewrites columns in place is held to its promise
+ * that up of a converted row changes nothing: an error where it does.
+ */
+extern void migrate_converter_upgrade(Converter *converter, int32 from_version, bool check);
 
 /*
  * Bring both forms in step after the columns in "set" (attribute numbers)
  * were given new values. A migration of which a new-form column is set speaks
  * new: down computes its old form, newest migration first; the others speak
  * old: up computes their new form, oldest first. Only what depends on a
- * column that was set is computed, unless "whole" (a row that is new).
+ * column that was set is computed, unless "whole" (a row that is new). A column
+ * that is rewritten in place has but one form, so its up is applied whichever
+ * form was spoken.
  */
 extern void migrate_converter_reconcile(Converter *converter,
 										const Bitmapset *set, bool whole);
+
+/*
+ * Both, for a row of an older version, of whose columns those in "set" were
+ * given new values and none that a newer migration computes: the forms that
+ * the row has are brought in step, and the newer ones computed from that.
+ */
+extern void migrate_converter_reconcile_and_upgrade(Converter *converter,
+													const Bitmapset *set,
+													int32 from_version);
+
+/* Compute one form of live migration i from the other, all of it. */
+extern void migrate_converter_apply(Converter *converter, int i, bool up);
+
+/* The first column to which up of live migration i, applied again, gives another value; or 0. */
+extern AttrNumber migrate_converter_find_unstable(Converter *converter, int i);
 
 /* One assignment of live migration i, on the row in the slot. */
 extern Datum migrate_converter_evaluate(Converter *converter, int i, bool up,

@@ -21,6 +21,7 @@ typedef struct ScopeColumn
 	int32		typmod;
 	Oid			collation;
 	bool		added;			/* by the migration that is being defined */
+	bool		generated;
 } ScopeColumn;
 
 typedef struct Scope

@@ -343,13 +343,14 @@ parse_value(ParseState *pstate, const char *part, const ScopeColumn *target,
 	return (Expr *) expr;
 }
 
-/* May this part assign that column? The new form is up's, the old form down's. */
+/*
+ * May this part assign that column? The old form is down's; the new form, and
+ * what is rewritten in place, is up's.
+ */
 static void
 check_target(ParseState *pstate, const char *part, const ScopeColumn *column,
 			 ResTarget *assignment)
 {
-	bool		is_up = strcmp(part, "up") == 0;
-
 	if (column == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -362,14 +363,13 @@ check_target(ParseState *pstate, const char *part, const ScopeColumn *column,
 				 errmsg("\"%s\" assigns a part of column \"%s\"", part, assignment->name),
 				 errhint("Assign the whole column."),
 				 parser_errposition(pstate, assignment->location)));
-	if (is_up && !column->added)
+	if (column->generated)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("\"up\" assigns column \"%s\", which the migration does not add", column->name),
-				 errdetail("\"up\" computes the new form: the columns of \"add\"."),
-				 errhint("Name the column in \"add\"."),
+				(errcode(ERRCODE_GENERATED_ALWAYS),
+				 errmsg("\"%s\" assigns column \"%s\", which is generated", part, column->name),
+				 errhint("Assign the columns that it is generated from."),
 				 parser_errposition(pstate, assignment->location)));
-	if (!is_up && column->added)
+	if (strcmp(part, "down") == 0 && column->added)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("\"down\" assigns column \"%s\", which the migration adds", column->name),

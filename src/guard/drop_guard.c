@@ -77,8 +77,12 @@ is_assigned(List *assignments, AttrNumber attnum)
 	ListCell   *lc;
 
 	foreach(lc, assignments)
-		if (((Assignment *) lfirst(lc))->target == attnum)
+	{
+		const Assignment *assignment = lfirst(lc);
+
+		if (assignment->target == attnum && !assignment->generated)
 			return true;
+	}
 	return false;
 }
 

@@ -126,6 +126,7 @@ table_columns(Relation rel, List *besides)
 		column->type = attr->atttypid;
 		column->typmod = attr->atttypmod;
 		column->collation = attr->attcollation;
+		column->generated = attr->attgenerated != '\0';
 		columns = lappend(columns, column);
 	}
 	return columns;
@@ -270,6 +271,43 @@ check_removed(Relation rel, Scope *scope, Definition *definition, List *downs)
 	}
 }
 
+/* ---- what is rewritten in place ---- */
+
+static void
+refuse_rewrite(Relation rel, const char *name, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("column \"%s\" of relation \"%s\" cannot be rewritten in place",
+					name, RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+static void
+check_rewritten(Relation rel, Definition *definition, List *ups)
+{
+	ListCell   *lc;
+
+	foreach(lc, ups)
+	{
+		const ScopeColumn *column = ((ParsedAssignment *) lfirst(lc))->target;
+		AttrNumber	attno = get_attnum(RelationGetRelid(rel), column->name);
+
+		if (column->added)
+			continue;
+		if (is_in(definition->remove, column->name))
+			refuse_rewrite(rel, column->name, "The same migration removes it.",
+						   "Compute the new form from it as it is.");
+		if (attno != InvalidAttrNumber &&
+			has_partition_attrs(rel, bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber),
+								NULL))
+			refuse_rewrite(rel, column->name,
+						   "It is part of the partition key: a row would have to move to another partition.",
+						   NULL);
+	}
+}
+
 /* A row must stay where it is: a BEFORE trigger cannot send it to another partition. */
 static void
 check_partition_key(Relation rel, List *downs)
@@ -319,7 +357,7 @@ check_options(Definition *definition)
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("migration \"%s\" does nothing", definition->name),
 				 errdetail("It neither adds nor removes a column, and merges no branches."),
-				 errhint("Give \"add\" and \"up\", or \"remove\", or two or more in depends_on.")));
+				 errhint("Give \"add\" and \"up\", or \"up\" alone, or \"remove\", or two or more in depends_on.")));
 }
 
 ParsedDefinition *
@@ -347,6 +385,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
 	check_partition_key(rel, parsed->downs);
 	check_removed(rel, scope, definition, parsed->downs);
+	check_rewritten(rel, definition, parsed->ups);
 	table_close(rel, NoLock);
 	return parsed;
 }

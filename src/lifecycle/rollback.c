@@ -7,7 +7,8 @@
  * proof and (with the last live migration) the trigger, in one transaction
  * under AccessExclusiveLock, got and held as in contract.
  *
- * What a new-form write put into a column that no down reads would be lost:
+ * What a new-form write put into a column that no down reads would be lost, and
+ * what up rewrote in place is lost already (rows keep the converted value):
  * then the rollback is refused with the number of such rows, unless told to
  * discard them. The rows are counted twice, first without a lock that blocks
  * anyone, so that most refusals disturb nobody, then under the strong lock, so
@@ -79,13 +80,19 @@ check_state(const Migration *migration)
 	return false;
 }
 
-/* Live migrations that came to depend on it, or use what it adds without saying so. */
+/*
+ * Live migrations that came to depend on it, or use, without saying so, what it
+ * adds or, being younger, what it rewrites in place.
+ */
 #define DEPENDENTS \
-	" FROM migrate.migration o WHERE o.state IN ('expanded', 'complete') AND o.name <> $1" \
-	" AND ($1 = ANY (o.depends_on) OR o.relation = $2 AND EXISTS (" \
-	"  SELECT 1 FROM migrate.added_column c WHERE c.migration = $1 AND (" \
-	"   c.name = ANY (o.inputs || o.remove) OR EXISTS (" \
-	"    SELECT 1 FROM migrate.assignment a WHERE a.migration = o.name AND a.target = c.name))))"
+	" FROM migrate.migration m, migrate.migration o" \
+	" WHERE m.name = $1 AND o.state IN ('expanded', 'complete') AND o.name <> $1" \
+	" AND ($1 = ANY (o.depends_on) OR o.relation = $2 AND o.version > m.version AND EXISTS (" \
+	"  SELECT 1 FROM (SELECT c.name FROM migrate.added_column c WHERE c.migration = $1" \
+	"   UNION SELECT u.target FROM migrate.assignment u" \
+	"    WHERE u.migration = $1 AND u.direction = 'u') form WHERE" \
+	"   form.name = ANY (o.inputs || o.remove) OR EXISTS (" \
+	"    SELECT 1 FROM migrate.assignment a WHERE a.migration = o.name AND a.target = form.name)))"
 
 static void
 check_dependents(const Migration *migration)
@@ -123,19 +130,32 @@ check_objects(const Migration *migration)
 				 errhint("Drop those objects, or change them to use the old columns.")));
 }
 
+static char *
+describe_loss(const RollbackLoss *loss)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	if (loss->rewritten != NIL)
+		appendStringInfo(&buf, "What was in columns that \"up\" rewrites in place was overwritten: %s.",
+						 join(loss->rewritten, "\""));
+	if (loss->unread != NIL)
+		appendStringInfo(&buf, "%sWhat was written to new columns that no \"down\" reads is stored nowhere else: %s.",
+						 buf.len > 0 ? " " : "", join(loss->unread, "\""));
+	return buf.data;
+}
+
 static void
 check_loss(const Migration *migration)
 {
-	List	   *columns;
-	int64		rows = migrate_rollback_rows_lost(migration, &columns);
+	RollbackLoss loss = migrate_rollback_loss(migration);
 
-	if (rows > 0)
+	if (loss.rows > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rolling back migration \"%s\" would lose data in " INT64_FORMAT " %s",
-						migration->name, rows, rows == 1 ? "row" : "rows"),
-				 errdetail("What was written to new columns that no \"down\" reads is stored nowhere else: %s.",
-						   join(columns, "\"")),
+						migration->name, loss.rows, loss.rows == 1 ? "row" : "rows"),
+				 errdetail_internal("%s", describe_loss(&loss)),
 				 errhint("To give it up: SELECT migrate.rollback(%s, discard => true)",
 						 quote_literal_cstr(migration->name))));
 }
@@ -170,6 +190,7 @@ migrate_lifecycle_rollback(const char *name, bool discard)
 	Migration  *migration = migrate_migration_load(name, true, false);
 
 	migrate_migration_check_owner(migration->relid);
+	migrate_migration_check_preloaded();
 	if (!check_state(migration))
 		return;
 	check_all(migration, discard);

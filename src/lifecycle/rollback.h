@@ -12,10 +12,14 @@ extern void migrate_lifecycle_rollback(const char *name, bool discard);
 
 /* ---- lifecycle/rollback_loss.c ---- */
 
-/*
- * How many rows hold, in columns of the new form that no down reads, what was
- * written there and cannot be computed again; those columns (of char *).
- */
-extern int64 migrate_rollback_rows_lost(const Migration *migration, List **columns);
+/* What a rollback would lose. */
+typedef struct RollbackLoss
+{
+	int64		rows;			/* rows that would lose something */
+	List	   *unread;			/* of char *: new columns that no down reads */
+	List	   *rewritten;		/* of char *: columns that up has rewritten in place */
+} RollbackLoss;
+
+extern RollbackLoss migrate_rollback_loss(const Migration *migration);
 
 #endif							/* MIGRATE_LIFECYCLE_ROLLBACK_H */

@@ -8,6 +8,9 @@
  * what up makes of the row's old form, or, without an up, not what ADD COLUMN
  * gave to rows that were there. Stale rows hold nothing yet.
  *
+ * A column that up has rewritten in place has overwritten what was there, and no
+ * one can tell whether that was something else: each row that is converted counts.
+ *
  * Values are compared by their bytes: 1.0 and 1.00 are equal, yet who wrote the
  * one would not find it in the other.
  *
@@ -93,6 +96,18 @@ lossy_columns(Relation rel, const LiveMigration *live)
 	return columns;
 }
 
+static List *
+rewritten_names(Relation rel, const LiveMigration *live)
+{
+	List	   *names = NIL;
+	int			attno = -1;
+
+	while ((attno = bms_next_member(live->rewritten, attno)) >= 0)
+		names = lappend(names, pstrdup(NameStr(TupleDescAttr(RelationGetDescr(rel),
+															 attno - 1)->attname)));
+	return names;
+}
+
 static bool
 is_same(const LossyColumn *column, Datum stored, bool stored_isnull, Datum known, bool known_isnull)
 {
@@ -141,6 +156,11 @@ count_in_heap(Relation rel, Conversion *conversion, int live, List *columns)
 		CHECK_FOR_INTERRUPTS();
 		if (isnull || version < conversion->live[live].version)
 			continue;
+		if (conversion->live[live].rewritten != NULL)
+		{
+			count++;
+			continue;
+		}
 		migrate_converter_load(converter, slot);
 		if (would_lose(converter, live, columns))
 			count++;
@@ -163,13 +183,12 @@ column_names(List *columns)
 	return names;
 }
 
-int64
-migrate_rollback_rows_lost(const Migration *migration, List **names)
+RollbackLoss
+migrate_rollback_loss(const Migration *migration)
 {
-	int64		count = 0;
+	RollbackLoss loss = {0, NIL, NIL};
 	ListCell   *lc;
 
-	*names = NIL;
 	foreach(lc, find_all_inheritors(migration->relid, AccessShareLock, NULL))
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
@@ -177,10 +196,12 @@ migrate_rollback_rows_lost(const Migration *migration, List **names)
 		int			live = find_live(conversion, migration->name);
 		List	   *columns = lossy_columns(rel, &conversion->live[live]);
 
-		*names = column_names(columns);
-		if (columns != NIL && rel->rd_rel->relkind == RELKIND_RELATION)
-			count += count_in_heap(rel, conversion, live, columns);
+		loss.unread = column_names(columns);
+		loss.rewritten = rewritten_names(rel, &conversion->live[live]);
+		if ((loss.unread != NIL || loss.rewritten != NIL) &&
+			rel->rd_rel->relkind == RELKIND_RELATION)
+			loss.rows += count_in_heap(rel, conversion, live, columns);
 		table_close(rel, NoLock);
 	}
-	return count;
+	return loss;
 }

@@ -39,6 +39,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "catalog/migration.h"
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "convert/row_key.h"
@@ -178,7 +179,7 @@ store_in_version(Write *write, int32 version)
 
 	begin_conversion(write, write->row);
 	migrate_converter_load(write->converter, write->row);
-	migrate_converter_upgrade(write->converter, version);
+	migrate_converter_upgrade(write->converter, version, false);
 	tuple = take_converted(write);
 	end_conversion(write);
 	return tuple;
@@ -250,6 +251,68 @@ overlay(Write *write, const Bitmapset *set)
 	}
 }
 
+/* Does a migration rewrite in place what those have to do with that the row has behind it? */
+static bool
+rewrites_older_forms(const Conversion *conversion, int migration, int32 stored_version)
+{
+	const LiveMigration *live = &conversion->live[migration];
+
+	for (int i = 0; i < migration && conversion->live[i].version <= stored_version; i++)
+		if (bms_overlap(live->rewritten, conversion->live[i].touched))
+			return true;
+	return false;
+}
+
+/*
+ * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
+ * that only the row's upgrade gives a value to? So it is too with one that the
+ * upgrade rewrites in place and that a form which the row has depends on: that
+ * the client wrote back what it had read must not count there. (Where no form
+ * depends on it, what is written back is the same as what the upgrade makes.)
+ */
+static bool
+concerns_newer_forms(const Write *write, TupleTableSlot *stored, int32 stored_version,
+					 const Bitmapset *updated_columns)
+{
+	const Conversion *conversion = write->conversion;
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		const LiveMigration *live = &conversion->live[i];
+
+		if (live->version <= stored_version)
+			continue;
+		if (migrate_written_any(conversion, live->added, updated_columns, stored, write->row))
+			return true;
+		if (rewrites_older_forms(conversion, i, stored_version) &&
+			migrate_written_any(conversion, live->rewritten, updated_columns,
+								stored, write->row))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * An UPDATE that speaks the forms that the stale row has: the newer ones are
+ * computed from what it makes of them. What the row held before need not be
+ * convertible: this is how a row that is not gets mended.
+ */
+static HeapTuple
+store_updated_in_old_forms(Write *write, TupleTableSlot *stored, int32 stored_version,
+						   const Bitmapset *updated_columns)
+{
+	Bitmapset  *set = migrate_written_by_update(write->conversion, updated_columns,
+												stored, stored, write->row);
+	HeapTuple	tuple;
+
+	begin_conversion(write, stored);
+	migrate_converter_load(write->converter, write->row);
+	migrate_converter_reconcile_and_upgrade(write->converter, set, stored_version);
+	tuple = take_converted(write);
+	end_conversion(write);
+	return tuple;
+}
+
 static HeapTuple
 store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
 					const Bitmapset *updated_columns)
@@ -259,7 +322,7 @@ store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
 
 	begin_conversion(write, stored);
 	migrate_converter_load(write->converter, stored);
-	migrate_converter_upgrade(write->converter, stored_version);
+	migrate_converter_upgrade(write->converter, stored_version, false);
 	set = migrate_written_by_update(write->conversion, updated_columns, stored,
 									write->converter->slot, write->row);
 	overlay(write, set);
@@ -301,9 +364,11 @@ store_updated(Write *write, TupleTableSlot *stored, const Bitmapset *updated_col
 		return write->tuple;	/* the server refuses it: the column is NOT NULL */
 	if (says_version(write, updated_columns, stored_version, given_version))
 		return store_in_version(write, given_version);
-	if (stored_version < write->conversion->version)
+	if (stored_version >= write->conversion->version)
+		return store_updated_converted(write, stored, given_version, updated_columns);
+	if (concerns_newer_forms(write, stored, stored_version, updated_columns))
 		return store_updated_stale(write, stored, stored_version, updated_columns);
-	return store_updated_converted(write, stored, given_version, updated_columns);
+	return store_updated_in_old_forms(write, stored, stored_version, updated_columns);
 }
 
 /* ---- the trigger ---- */
@@ -330,8 +395,10 @@ check_protocol(FunctionCallInfo fcinfo)
 static Conversion *
 get_conversion(Relation rel)
 {
-	Conversion *conversion = migrate_conversion_get(RelationGetRelid(rel));
+	Conversion *conversion;
 
+	migrate_migration_check_preloaded();
+	conversion = migrate_conversion_get(RelationGetRelid(rel));
 	if (conversion == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

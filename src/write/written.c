@@ -126,6 +126,25 @@ migrate_written_by_insert(const Conversion *conversion, Relation rel,
 
 /* ---- UPDATE ---- */
 
+static bool
+is_named(AttrNumber attno, const Bitmapset *updated_columns)
+{
+	return bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, updated_columns);
+}
+
+/* Has a column one value in two rows? */
+static bool
+same_in_rows(const Conversion *conversion, AttrNumber attno, TupleTableSlot *a, TupleTableSlot *b)
+{
+	bool		a_isnull;
+	bool		b_isnull;
+	Datum		a_value = slot_getattr(a, attno, &a_isnull);
+	Datum		b_value = slot_getattr(b, attno, &b_isnull);
+
+	return same_value(TupleDescAttr(conversion->tupdesc, attno - 1),
+					  a_value, a_isnull, b_value, b_isnull);
+}
+
 Bitmapset *
 migrate_written_by_update(const Conversion *conversion, const Bitmapset *updated_columns,
 						  TupleTableSlot *stored, TupleTableSlot *logical,
@@ -136,16 +155,24 @@ migrate_written_by_update(const Conversion *conversion, const Bitmapset *updated
 
 	while ((attno = bms_next_member(conversion->touched, attno)) >= 0)
 	{
-		Form_pg_attribute attr = TupleDescAttr(conversion->tupdesc, attno - 1);
-		bool		named = bms_is_member(attno - FirstLowInvalidHeapAttributeNumber,
-										  updated_columns);
-		bool		was_null;
-		bool		is_null;
-		Datum		was = slot_getattr(named ? logical : stored, attno, &was_null);
-		Datum		is = slot_getattr(row, attno, &is_null);
+		TupleTableSlot *was = is_named(attno, updated_columns) ? logical : stored;
 
-		if (!attr->attgenerated && !same_value(attr, was, was_null, is, is_null))
+		if (!TupleDescAttr(conversion->tupdesc, attno - 1)->attgenerated &&
+			!same_in_rows(conversion, attno, was, row))
 			set = bms_add_member(set, attno);
 	}
 	return set;
+}
+
+bool
+migrate_written_any(const Conversion *conversion, const Bitmapset *columns,
+					const Bitmapset *updated_columns,
+					TupleTableSlot *stored, TupleTableSlot *row)
+{
+	int			attno = -1;
+
+	while ((attno = bms_next_member(columns, attno)) >= 0)
+		if (is_named(attno, updated_columns) || !same_in_rows(conversion, attno, stored, row))
+			return true;
+	return false;
 }

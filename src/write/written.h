@@ -34,4 +34,9 @@ extern Bitmapset *migrate_written_by_update(const Conversion *conversion,
 											TupleTableSlot *logical,
 											TupleTableSlot *row);
 
+/* Was any of some columns named by an UPDATE, or is it not as it was stored? */
+extern bool migrate_written_any(const Conversion *conversion, const Bitmapset *columns,
+								const Bitmapset *updated_columns,
+								TupleTableSlot *stored, TupleTableSlot *row);
+
 #endif							/* MIGRATE_WRITE_WRITTEN_H */
