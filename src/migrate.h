@@ -35,6 +35,9 @@
 #define MIGRATE_TRIGGER_NAME	"!migrate"
 #define MIGRATE_LAST_TRIGGER_NAME	"~migrate"
 
+/* How the names of indexes on what stale rows read as begin. */
+#define MIGRATE_INDEX_PREFIX	"!migrate"
+
 /* How the names of statistics objects on columns of stale rows begin. */
 #define MIGRATE_STATISTICS_PREFIX	"!migrate_"
 

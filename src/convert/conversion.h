@@ -90,6 +90,9 @@ extern bool migrate_conversion_any_stale(void);
  */
 extern int	migrate_conversion_first_stale(const Conversion *conversion);
 
+/* The first of them that is not complete; nlive where there is none. */
+extern int	migrate_conversion_first_incomplete(const Conversion *conversion);
+
 /*
  * What column attno reads as when the migrations before first_stale are
  * settled: an expression over varno 1, varlevelsup 0, of the column's own type,

@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "catalog/store.h"
 #include "guard/catalog_row.h"
 #include "catalog/migration.h"
 #include "guard/dependent_objects.h"
@@ -144,6 +145,21 @@ resolve_trigger(const ObjectAddress *object)
 		!migrate_migration_is_trigger_name(NameStr(trigger->tgname));
 }
 
+/* An index that migrate.create_index() declared, or one that stands in for it. */
+static bool
+is_declared_index(Oid oid)
+{
+	char	   *name = get_rel_name(oid);
+
+	if (get_rel_relkind(oid) != RELKIND_INDEX || name == NULL)
+		return false;
+	return strncmp(name, MIGRATE_INDEX_PREFIX "_", strlen(MIGRATE_INDEX_PREFIX "_")) == 0 ||
+		migrate_store_fetch("SELECT 1 FROM migrate.declared_index d"
+							" JOIN pg_index i ON i.indrelid = d.relation"
+							" WHERE i.indexrelid = $1 AND d.name = $2",
+							STORE_ARGS(store_oid(oid), store_name(name))) != NULL;
+}
+
 /* A column's own sequence goes with it; an index of a partition may be part of its parent's. */
 static bool
 resolve_relation(const ObjectAddress *object)
@@ -152,7 +168,7 @@ resolve_relation(const ObjectAddress *object)
 
 	if (object->objectSubId != 0)
 		return true;
-	return relkind != RELKIND_SEQUENCE &&
+	return relkind != RELKIND_SEQUENCE && !is_declared_index(object->objectId) &&
 		!(relkind == RELKIND_INDEX && get_rel_relispartition(object->objectId));
 }
 

@@ -22,6 +22,7 @@
 #include "convert/conversion.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
+#include "lifecycle/index.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 
@@ -70,6 +71,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 {
 	char	   *version_column = migrate_migration_version_column(migration->relid);
 
+	migrate_index_forget(migration->name);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);

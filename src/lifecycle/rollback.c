@@ -29,6 +29,7 @@
 #include "catalog/store.h"
 #include "guard/dependent_objects.h"
 #include "lifecycle/drop_form.h"
+#include "lifecycle/index.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/rollback.h"
 
@@ -193,6 +194,7 @@ migrate_lifecycle_rollback(const char *name, bool discard)
 	if (!check_state(migration))
 		return;
 	check_all(migration, discard);
+	migrate_index_stop_builder(migration->relid);
 	migrate_lock_table(migration->relid, psprintf("roll back migration \"%s\"", name));
 	check_all(migration, discard);
 

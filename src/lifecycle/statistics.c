@@ -81,28 +81,19 @@ can_be_analyzed(const Expr *reading)
 		migrate_expression_is_inlinable((Node *) reading);
 }
 
-static int
-first_incomplete(const Conversion *conversion)
-{
-	int			i = 0;
-
-	while (i < conversion->nlive && conversion->live[i].complete)
-		i++;
-	return i;
-}
-
 static List *
 wanted_statistics(Oid relid)
 {
 	Conversion *conversion = migrate_conversion_get(relid);
 	List	   *wanted = NIL;
+	int			first;
 
 	if (conversion == NULL)
 		return NIL;
+	first = migrate_conversion_first_incomplete(conversion);
 	for (int i = 0; i < conversion->tupdesc->natts; i++)
 	{
-		const Expr *reading = migrate_conversion_reading(conversion,
-														 first_incomplete(conversion), i + 1);
+		const Expr *reading = migrate_conversion_reading(conversion, first, i + 1);
 
 		if (reading != NULL && can_be_analyzed(reading))
 		{
