@@ -37,10 +37,11 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "catalog/migration.h"
 #include "catalog/store.h"
 #include "guard/catalog_row.h"
-#include "catalog/migration.h"
 #include "guard/dependent_objects.h"
+#include "migrate.h"
 
 typedef struct Search
 {

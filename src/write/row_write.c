@@ -11,6 +11,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "catalog/migration.h"
 #include "convert/row_key.h"
 #include "write/row_write.h"
 
