@@ -435,6 +435,8 @@ migrate_index_stop_builder(Oid root)
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, root, 0, BUILDERS_LOCK);
 	(void) migrate_store_fetch("SELECT pg_terminate_backend(l.pid) FROM pg_locks l"
 							   " JOIN pg_database d ON d.oid = l.database"
+							   " JOIN pg_stat_activity a ON a.pid = l.pid"
+							   "  AND a.backend_type = 'migrate index builder'"
 							   " WHERE l.locktype = 'advisory' AND d.datname = current_database()"
 							   " AND l.classid = $1 AND l.objid = 0 AND l.objsubid = $2",
 							   STORE_ARGS(store_oid(root), store_int(BUILDERS_LOCK)));
