@@ -15,7 +15,7 @@ BEGIN
 END $$;
 CREATE VIEW idx_indexes AS
 	SELECT i.indrelid::regclass AS relation, c.relname AS index, i.indisunique, i.indisvalid,
-		c.relowner::regrole AS owner
+		CASE c.relowner WHEN current_user::regrole THEN 'superuser' ELSE c.relowner::regrole::text END AS owner
 	FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 	WHERE NOT i.indisprimary AND i.indrelid::regclass::text LIKE 'idx%' ORDER BY 1, 2;
 
