@@ -56,7 +56,9 @@ ALTER TABLE "order" DISABLE TRIGGER "!migrate";
 ALTER TABLE "order" DISABLE TRIGGER USER;
 ALTER TABLE "order" DISABLE TRIGGER ALL;
 ALTER TABLE "order" ENABLE REPLICA TRIGGER "!migrate";
-ALTER TRIGGER "!migrate" ON "order" RENAME TO "~migrate";
+ALTER TRIGGER "!migrate" ON "order" RENAME TO "renamed";
+DROP TRIGGER "~migrate" ON "order";
+ALTER TABLE "order" DISABLE TRIGGER "~migrate";
 CREATE OR REPLACE TRIGGER "!migrate" BEFORE UPDATE ON "order"
 	FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
 DROP FUNCTION migrate.write_trigger() CASCADE;

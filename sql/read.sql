@@ -124,7 +124,8 @@ CREATE VIEW read_whole AS SELECT p FROM read_people p;
 SELECT * FROM read_view WHERE first = 'Emmy' ORDER BY id;
 SELECT id, first_name FROM read_barrier WHERE first_name = 'Emmy' ORDER BY id;
 SELECT (p).first_name FROM read_whole WHERE (p).id = 1;
-\d+ read_view
+\d read_view
+SELECT pg_get_viewdef('read_view') LIKE '%CASE%' AS rewritten;
 CREATE TABLE read_copied AS SELECT * FROM read_view;
 CREATE MATERIALIZED VIEW read_kept AS SELECT first, count(*) FROM read_view GROUP BY first;
 SELECT * FROM read_copied WHERE id = 1;

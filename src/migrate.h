@@ -29,10 +29,17 @@
 #define MIGRATE_MARKED_FORMS(version)	((uint32) (-1 - (version)))
 
 /*
- * Triggers of one event fire in the order of their names' bytes: ours comes
- * before any that a person would name.
+ * Triggers of one event fire in the order of their names' bytes: ours come
+ * before and after any that a person would name.
  */
 #define MIGRATE_TRIGGER_NAME	"!migrate"
+#define MIGRATE_LAST_TRIGGER_NAME	"~migrate"
+
+/* How the names of indexes on what stale rows read as begin. */
+#define MIGRATE_INDEX_PREFIX	"!migrate"
+
+/* How the names of statistics objects on columns of stale rows begin. */
+#define MIGRATE_STATISTICS_PREFIX	"!migrate_"
 
 /* Was the library loaded by shared_preload_libraries? */
 extern bool migrate_is_preloaded;

@@ -118,11 +118,33 @@ migrate_shmem_request_work(void)
 
 /* ---- waiting ---- */
 
+/*
+ * CREATE INDEX CONCURRENTLY waits for all older snapshots, and what builds the
+ * indexes that are to stand before a migration is complete would wait for us
+ * who wait for it: a circle that no deadlock detector sees. So we look to it
+ * like another of its kind, which it passes by. What it protects are reads by
+ * an older snapshot through the new index. The statement that waits was planned
+ * before; until it ends its snapshot does not see the completion, so new
+ * columns are read as while rows are stale, for which the new index is no use.
+ */
+static void
+set_passed_by(bool passed_by)
+{
+	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
+	if (passed_by)
+		MyProc->statusFlags |= PROC_IN_SAFE_IC;
+	else
+		MyProc->statusFlags &= ~PROC_IN_SAFE_IC;
+	ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
+	LWLockRelease(ProcArrayLock);
+}
+
 void
 migrate_shmem_begin_wait(void)
 {
 	VirtualTransactionId self;
 
+	set_passed_by(true);
 	GET_VXID_FROM_PGPROC(self, *MyProc);
 	if (migrate_shared != NULL)
 		pg_atomic_write_u32(&migrate_shared->waiters[COMPAT_VXID_INDEX(self)],
@@ -134,6 +156,7 @@ migrate_shmem_end_wait(void)
 {
 	VirtualTransactionId self;
 
+	set_passed_by(false);
 	GET_VXID_FROM_PGPROC(self, *MyProc);
 	if (migrate_shared != NULL)
 		pg_atomic_write_u32(&migrate_shared->waiters[COMPAT_VXID_INDEX(self)],

@@ -240,7 +240,7 @@ migrate_progress_advance(Progress *progress, const RangeResult *result)
 
 #define NEXT_ROUND \
 	" phase = '" PHASE_CONVERTING "', round = round + 1," \
-	" next_block = left_from, end_block = left_to," \
+	" next_block = coalesce(left_from, 0), end_block = coalesce(left_to, 0)," \
 	" left_from = NULL, left_to = NULL, skipped = 0, failed = 0," \
 	" round_started_at = clock_timestamp()"
 

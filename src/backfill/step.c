@@ -127,6 +127,7 @@ convert_batch(Backfill *backfill, Relation heap, Progress *progress)
 								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
 								 backfill->max_rows_per_second);
 	backfill->converted = result.converted;
+	backfill->failed = result.failed;
 	wait_for(backfill, rest > 0 ? HELD_BY_RATE : "", rest);
 	return migrate_progress_advance(progress, &result);
 }
@@ -214,6 +215,7 @@ take_step(Backfill *backfill)
 	bool		exists;
 
 	backfill->converted = 0;
+	backfill->failed = 0;
 	wait_for(backfill, "", 0);
 	if (!lock_relation(backfill->root, AccessShareLock, &exists))
 	{

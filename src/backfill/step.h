@@ -31,6 +31,7 @@ typedef struct Backfill
 
 	/* What the last step did. */
 	int64		converted;
+	int64		failed;			/* rows that could not be converted */
 	long		pause;			/* milliseconds to rest before the next step */
 	char		held_by[256];	/* what it waits for; empty: nothing */
 

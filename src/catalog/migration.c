@@ -22,6 +22,7 @@
 #include "catalog/migration.h"
 #include "catalog/store.h"
 #include "compat.h"
+#include "migrate.h"
 
 static const char *const state_names[] = {
 	[MIGRATION_DEFINED] = "defined",
@@ -64,6 +65,13 @@ migrate_migration_version_column(Oid relid)
 {
 	return migrate_store_fetch("SELECT version_column FROM migrate.managed WHERE relation = $1",
 							   STORE_ARGS(store_relation(relid)));
+}
+
+bool
+migrate_migration_is_trigger_name(const char *name)
+{
+	return strcmp(name, MIGRATE_TRIGGER_NAME) == 0 ||
+		strcmp(name, MIGRATE_LAST_TRIGGER_NAME) == 0;
 }
 
 char *
@@ -297,4 +305,22 @@ migrate_migration_check_owner(Oid relid)
 	if (!compat_is_relation_owner(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
+}
+
+/* ---- the library ---- */
+
+/*
+ * Without the hooks that preloading installs nothing is read, written or
+ * converted as it should be, and no conversion is found.
+ */
+void
+migrate_migration_check_preloaded(void)
+{
+	if (!migrate_is_preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migrate is not preloaded"),
+				 errdetail("Without the library in every backend, reads would not be upgraded."),
+				 errhint("Add \"%s\" to shared_preload_libraries and restart the server.",
+						 MIGRATE_LIBRARY)));
 }

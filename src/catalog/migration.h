@@ -58,6 +58,9 @@ extern bool migrate_migration_is_live(const Migration *migration);
 /* The name of a managed table's row version column. */
 extern char *migrate_migration_version_column(Oid relid);
 
+/* Is it the name of one of the triggers that we put on tables? */
+extern bool migrate_migration_is_trigger_name(const char *name);
+
 /* The name of the constraint that proves a version, e.g. row_version_2. */
 extern char *migrate_migration_proof_name(const char *version_column, int32 version);
 
@@ -77,5 +80,6 @@ extern List *migrate_migration_dependents(const char *name, const char *state_li
 extern List *migrate_migration_leaves(Oid relid);
 
 extern void migrate_migration_check_owner(Oid relid);
+extern void migrate_migration_check_preloaded(void);
 
 #endif							/* MIGRATE_CATALOG_MIGRATION_H */

@@ -227,6 +227,16 @@ compute_readings(Conversion *conversion, int first_stale)
 	return readings;
 }
 
+int
+migrate_conversion_first_incomplete(const Conversion *conversion)
+{
+	int			i = 0;
+
+	while (i < conversion->nlive && conversion->live[i].complete)
+		i++;
+	return i;
+}
+
 const Expr *
 migrate_conversion_reading(Conversion *conversion, int first_stale, AttrNumber attno)
 {

@@ -23,6 +23,7 @@ typedef struct Assignment
 	Bitmapset  *inputs;			/* the attributes that it reads */
 	bool		inlinable;		/* immutable and built in: safe under any role */
 	bool		in_place;		/* of up: rewrites a column that was there before */
+	bool		generated;		/* follows an up; the server computes what is stored */
 } Assignment;
 
 /* A migration that is expanded or complete: both of its forms are kept. */
@@ -91,6 +92,9 @@ extern bool migrate_conversion_any_stale(void);
  * active snapshot may meet stale rows; nlive where there is none.
  */
 extern int	migrate_conversion_first_stale(const Conversion *conversion);
+
+/* The first of them that is not complete; nlive where there is none. */
+extern int	migrate_conversion_first_incomplete(const Conversion *conversion);
 
 /*
  * What column attno reads as when the migrations before first_stale are

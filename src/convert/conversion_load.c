@@ -249,11 +249,9 @@ load_assignments(const Shape *shape, LiveMigration *migration,
 	rows_end(&rows);
 }
 
-/* Tell what is rewritten in place, and see to what is generated from that. */
 static void
-mark_rewritten(Relation rel, LiveMigration *migration)
+mark_rewritten(LiveMigration *migration)
 {
-	List	   *in_place = NIL;
 	ListCell   *lc;
 
 	foreach(lc, migration->ups)
@@ -261,19 +259,27 @@ mark_rewritten(Relation rel, LiveMigration *migration)
 		Assignment *up = lfirst(lc);
 
 		up->in_place = !bms_is_member(up->target, migration->added);
-		if (!up->in_place)
-			continue;
-		migration->rewritten = bms_add_member(migration->rewritten, up->target);
-		in_place = lappend(in_place, up);
+		if (up->in_place)
+			migration->rewritten = bms_add_member(migration->rewritten, up->target);
 	}
-	foreach(lc, in_place != NIL ? migrate_generated_follow(rel, in_place) : NIL)
+}
+
+/* What is generated from columns that up assigns reads as generated from what they read as. */
+static void
+follow_generated(Relation rel, LiveMigration *migration)
+{
+	List	   *following = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_generated_follow(rel, migration->ups))
 	{
 		GeneratedColumn *column = lfirst(lc);
 		Assignment *up = make_assignment(column->attno, column->expr);
 
-		up->in_place = true;
-		migration->ups = lappend(migration->ups, up);
+		up->generated = true;
+		following = lappend(following, up);
 	}
+	migration->ups = list_concat(migration->ups, following);
 }
 
 static bool
@@ -323,7 +329,8 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	migration->named = column_set(shape, rows_get(rows, "inputs", &isnull));
 	attnos = column_numbers(shape, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(shape, migration, attnos, nattnos);
-	mark_rewritten(shape->rel, migration);
+	mark_rewritten(migration);
+	follow_generated(shape->rel, migration);
 	migration->touched = touched_by(migration);
 }
 

@@ -291,7 +291,7 @@ static bool
 is_called_for(const Converter *converter, const Assignment *assignment,
 			  const Extent *extent, const Bitmapset *set)
 {
-	if (extent->in_place_only && !assignment->in_place)
+	if (assignment->generated || (extent->in_place_only && !assignment->in_place))
 		return false;
 	if (extent->fill &&
 		(assignment->in_place || converter->slot->tts_isnull[assignment->target - 1]))
@@ -380,9 +380,12 @@ find_unstable(Converter *converter, int i)
 		Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
 		bool		was_null = slot->tts_isnull[up->target - 1];
 		bool		is_null;
-		Datum		again = evaluate(converter, migration, up,
-									 list_nth(list_nth(converter->ups, i), n), true, &is_null);
+		Datum		again;
 
+		if (up->generated)
+			continue;
+		again = evaluate(converter, migration, up,
+						 list_nth(list_nth(converter->ups, i), n), true, &is_null);
 		if (was_null != is_null ||
 			(!is_null && !datum_image_eq(slot->tts_values[up->target - 1], again,
 										 attr->attbyval, attr->attlen)))

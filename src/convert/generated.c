@@ -5,8 +5,9 @@
  * The server fills in a generated column after BEFORE triggers, from the row as
  * it is stored. So an expression that is evaluated before that (by our trigger)
  * must not read it. And in a stale row it was generated from what the row held
- * before the conversion: where a migration rewrites a column in place that
- * another is generated from, that one is converted as well.
+ * before the conversion: where a migration assigns a column that another is
+ * generated from (one that it rewrites in place; or one that it adds, and which
+ * somebody has built on meanwhile), that one is converted as well.
  */
 #include "postgres.h"
 
@@ -41,7 +42,7 @@ migrate_generated_compute(Expr *expr, Relation rel)
 	return (Expr *) compute_mutator((Node *) expr, rel);
 }
 
-/* ---- columns generated from what is rewritten ---- */
+/* ---- columns generated from what is assigned ---- */
 
 static Node *
 rewrite_inputs(Node *node, List *ups)

@@ -20,9 +20,9 @@ typedef struct GeneratedColumn
 extern Expr *migrate_generated_compute(Expr *expr, Relation rel);
 
 /*
- * The generated columns (of GeneratedColumn *) that change when up rewrites
- * columns in place, computed from the row as it was before: "ups" is a list of
- * Assignment *, those in place.
+ * The generated columns (of GeneratedColumn *) that change when up assigns
+ * columns, computed from the row as it was before: "ups" is a list of
+ * Assignment *.
  */
 extern List *migrate_generated_follow(Relation rel, List *ups);
 

@@ -29,7 +29,7 @@ catalog_is_whole(void)
 {
 	static const char *const tables[] = {
 		"managed", "migration", "added_column", "assignment",
-		"assignment_tree", "backfill", "failure", "event",
+		"assignment_tree", "backfill", "declared_index", "failure", "event",
 	};
 
 	for (int i = 0; i < lengthof(tables); i++)
@@ -61,6 +61,7 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  " backfill AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 OR root = $1),"
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
+						  " indexes AS (DELETE FROM migrate.declared_index WHERE relation = $1),"
 						  " added AS (DELETE FROM migrate.added_column"
 						  "  USING gone WHERE migration = gone.name),"
 						  " assignment AS (DELETE FROM migrate.assignment"

@@ -27,6 +27,7 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_rewrite.h"
+#include "catalog/pg_statistic_ext.h"
 #include "catalog/pg_trigger.h"
 #include "nodes/bitmapset.h"
 #include "rewrite/rewriteSupport.h"
@@ -36,6 +37,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "catalog/migration.h"
+#include "catalog/store.h"
 #include "guard/catalog_row.h"
 #include "guard/dependent_objects.h"
 #include "migrate.h"
@@ -114,6 +117,21 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 	return counts;
 }
 
+/* Ours go without a word. */
+static bool
+resolve_statistics(const ObjectAddress *object)
+{
+	HeapTuple	tuple = SearchSysCache1(STATEXTOID, ObjectIdGetDatum(object->objectId));
+	bool		ours;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	ours = strncmp(NameStr(((Form_pg_statistic_ext) GETSTRUCT(tuple))->stxname),
+				   MIGRATE_STATISTICS_PREFIX, strlen(MIGRATE_STATISTICS_PREFIX)) == 0;
+	ReleaseSysCache(tuple);
+	return !ours;
+}
+
 static bool
 resolve_trigger(const ObjectAddress *object)
 {
@@ -125,7 +143,22 @@ resolve_trigger(const ObjectAddress *object)
 		return false;
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 	return !trigger->tgisinternal && !OidIsValid(trigger->tgparentid) &&
-		strcmp(NameStr(trigger->tgname), MIGRATE_TRIGGER_NAME) != 0;
+		!migrate_migration_is_trigger_name(NameStr(trigger->tgname));
+}
+
+/* An index that migrate.create_index() declared, or one that stands in for it. */
+static bool
+is_declared_index(Oid oid)
+{
+	char	   *name = get_rel_name(oid);
+
+	if (get_rel_relkind(oid) != RELKIND_INDEX || name == NULL)
+		return false;
+	return strncmp(name, MIGRATE_INDEX_PREFIX "_", strlen(MIGRATE_INDEX_PREFIX "_")) == 0 ||
+		migrate_store_fetch("SELECT 1 FROM migrate.declared_index d"
+							" JOIN pg_index i ON i.indrelid = d.relation"
+							" WHERE i.indexrelid = $1 AND d.name = $2",
+							STORE_ARGS(store_oid(oid), store_name(name))) != NULL;
 }
 
 /* A column's own sequence goes with it; an index of a partition may be part of its parent's. */
@@ -136,7 +169,7 @@ resolve_relation(const ObjectAddress *object)
 
 	if (object->objectSubId != 0)
 		return true;
-	return relkind != RELKIND_SEQUENCE &&
+	return relkind != RELKIND_SEQUENCE && !is_declared_index(object->objectId) &&
 		!(relkind == RELKIND_INDEX && get_rel_relispartition(object->objectId));
 }
 
@@ -156,6 +189,8 @@ resolve(const Search *search, ObjectAddress *object)
 			return resolve_trigger(object);
 		case RelationRelationId:
 			return resolve_relation(object);
+		case StatisticExtRelationId:
+			return resolve_statistics(object);
 		default:
 			return true;
 	}

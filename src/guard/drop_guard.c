@@ -4,7 +4,7 @@
  *
  * Guarded are, while a migration is expanded or complete: the columns that it
  * adds, removes, reads or assigns, the row version column with its default and
- * its NOT NULL, the proof constraint, the write trigger, the table, and (since
+ * its NOT NULL, the proof constraint, declared indexes, the write trigger, the table, and (since
  * the trigger hangs on it) the extension. To drop, rename or retype them is
  * refused to everybody, however it is said: the server tells us of each object
  * that a command drops, by cascade too, and of each catalog row that it
@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/index.h"
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_attrdef.h"
@@ -34,6 +35,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/migration.h"
+#include "catalog/store.h"
 #include "convert/conversion.h"
 #include "guard/catalog_row.h"
 #include "guard/drop_guard.h"
@@ -75,8 +77,12 @@ is_assigned(List *assignments, AttrNumber attnum)
 	ListCell   *lc;
 
 	foreach(lc, assignments)
-		if (((Assignment *) lfirst(lc))->target == attnum)
+	{
+		const Assignment *assignment = lfirst(lc);
+
+		if (assignment->target == attnum && !assignment->generated)
 			return true;
+	}
 	return false;
 }
 
@@ -215,6 +221,37 @@ on_drop_table(Oid relid)
 		refuse_table(conversion);
 }
 
+/*
+ * An index that was declared, for what is taken away comes again as long as its
+ * declaration stands. What a build that failed has left may go.
+ */
+static void
+on_drop_index(Oid oid)
+{
+	Oid			relid = IndexGetRelation(oid, true);
+	Conversion *conversion = OidIsValid(relid) ? guarded_conversion(relid) : NULL;
+	char	   *migration;
+
+	if (conversion == NULL)
+		return;
+	migration = migrate_store_fetch("SELECT d.migration FROM migrate.declared_index d"
+									" JOIN pg_index i ON i.indrelid = d.relation"
+									" JOIN pg_class c ON c.oid = i.indexrelid AND c.relname = d.name"
+									" WHERE i.indexrelid = $1 AND i.indisvalid",
+									STORE_ARGS(store_oid(oid)));
+	if (migration == NULL)
+		return;
+	if (dropping_tables)
+		refuse_table(conversion);
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot drop index \"%s\" while migration \"%s\" is live",
+					get_rel_name(oid), migration),
+			 errdetail("It was declared for the migration's new form."),
+			 errhint("SELECT migrate.drop_index(%s, %s) drops it with its declaration.",
+					 quote_literal_cstr(migration), quote_literal_cstr(get_rel_name(oid)))));
+}
+
 /* A partition's constraint goes with the partition; alone the server does not let it go. */
 static void
 on_drop_constraint(Oid oid)
@@ -247,7 +284,7 @@ on_drop_trigger(Oid oid)
 	if (!HeapTupleIsValid(tuple))
 		return;
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-	if (strcmp(NameStr(trigger->tgname), MIGRATE_TRIGGER_NAME) != 0)
+	if (!migrate_migration_is_trigger_name(NameStr(trigger->tgname)))
 		return;
 	conversion = guarded_conversion(trigger->tgrelid);
 	if (conversion != NULL && conversion->root == trigger->tgrelid)
@@ -286,6 +323,8 @@ migrate_drop_guard_check_drop(Oid class, Oid oid, int subid)
 		case RelationRelationId:
 			if (subid != 0)
 				on_drop_column(oid, subid);
+			else if (get_rel_relkind(oid) == RELKIND_INDEX)
+				on_drop_index(oid);
 			else
 				on_drop_table(oid);
 			break;
@@ -363,7 +402,7 @@ on_alter_trigger(Oid oid)
 		return;
 	before = (Form_pg_trigger) GETSTRUCT(old);
 	after = (Form_pg_trigger) GETSTRUCT(new);
-	if (strcmp(NameStr(before->tgname), MIGRATE_TRIGGER_NAME) != 0)
+	if (!migrate_migration_is_trigger_name(NameStr(before->tgname)))
 		return;
 	if (is_same_trigger(before, after))
 		return;

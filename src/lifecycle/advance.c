@@ -13,11 +13,16 @@
 #include "backfill/progress.h"
 #include "catalog/store.h"
 #include "lifecycle/advance.h"
+#include "lifecycle/index.h"
+#include "lifecycle/statistics.h"
 
 /* How long to wait before another look, in milliseconds. */
 #define SETTLE_WAIT		50
 #define PROOF_WAIT		1000
+#define INDEX_WAIT		50
 
+/* Up to so many builders of indexes are started without a rest. */
+#define MAX_EAGER_BUILDERS	4
 #define HELD_BY_STALE_ROW	"a stale row that only the proof has found"
 
 
@@ -89,11 +94,75 @@ try_to_prove(const Backfill *backfill)
 	return result;
 }
 
+/* ---- declared indexes ---- */
+
+/* A builder that ended and left work behind is started again, but not at once. */
+static bool
+start_builder(Advance *advance, bool is_final)
+{
+	BackgroundWorkerHandle *before = advance->builder;
+	MemoryContext old = MemoryContextSwitchTo(advance->context);
+	bool		started = migrate_index_start_builder(advance->backfill.root, is_final,
+													  &advance->builder);
+
+	MemoryContextSwitchTo(old);
+	if (started && advance->builder != before)
+		advance->builders++;
+	return started;
+}
+
+/* Those on what stale rows read as are built beside the conversion. */
+static void
+begin_indexes(Advance *advance)
+{
+	char	   *name;
+
+	if (migrate_index_state(advance->backfill.root, false, &name) == INDEX_PENDING)
+		(void) start_builder(advance, false);
+}
+
+/* True where all stand; else what to do in their stead. */
+static bool
+finish_indexes(Advance *advance, AdvanceStatus *status)
+{
+	Backfill   *backfill = &advance->backfill;
+	char	   *name;
+
+	switch (migrate_index_state(backfill->root, true, &name))
+	{
+		case INDEX_READY:
+			return true;
+		case INDEX_FAILED:
+			migrate_progress_set_phase(backfill->root, PHASE_SCANNED, PHASE_FAILED);
+			*status = ADVANCE_FAILED;
+			return false;
+		case INDEX_PENDING:
+			break;
+	}
+	if (start_builder(advance, true))
+	{
+		migrate_backfill_hold(backfill, psprintf("the building of index \"%s\"", name),
+							  advance->builders > MAX_EAGER_BUILDERS ? PROOF_WAIT : INDEX_WAIT);
+		*status = ADVANCE_WORKED;
+	}
+	else
+	{
+		migrate_backfill_hold(backfill, "max_worker_processes", PROOF_WAIT);
+		*status = ADVANCE_WAITING;
+	}
+	return false;
+}
+
+/* ---- proof and completion ---- */
+
 static AdvanceStatus
 prove(Advance *advance)
 {
 	Backfill   *backfill = &advance->backfill;
+	AdvanceStatus status;
 
+	if (!finish_indexes(advance, &status))
+		return status;
 	switch (try_to_prove(backfill))
 	{
 		case PROOF_FOUND:
@@ -115,6 +184,16 @@ prove(Advance *advance)
 	return ADVANCE_WORKED;
 }
 
+static BackfillStatus
+convert(Backfill *backfill)
+{
+	BackfillStatus status = migrate_backfill_step(backfill);
+
+	if (backfill->failed > 0)
+		migrate_lifecycle_sync_statistics(backfill->root);
+	return status;
+}
+
 AdvanceStatus
 migrate_advance_step(Advance *advance)
 {
@@ -122,7 +201,8 @@ migrate_advance_step(Advance *advance)
 		return ADVANCE_PAUSED;
 	if (advance->settling.begun)
 		return settle(advance);
-	switch (migrate_backfill_step(&advance->backfill))
+	begin_indexes(advance);
+	switch (convert(&advance->backfill))
 	{
 		case BACKFILL_NOTHING:
 			return ADVANCE_DONE;

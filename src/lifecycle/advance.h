@@ -5,6 +5,8 @@
 #ifndef MIGRATE_LIFECYCLE_ADVANCE_H
 #define MIGRATE_LIFECYCLE_ADVANCE_H
 
+#include "postmaster/bgworker.h"
+
 #include "backfill/step.h"
 #include "lifecycle/complete.h"
 
@@ -22,6 +24,8 @@ typedef struct Advance
 	Backfill	backfill;		/* limits in, results out */
 	Settling	settling;
 	MemoryContext context;		/* outlives transactions */
+	BackgroundWorkerHandle *builder;	/* of indexes, the last one started */
+	int			builders;		/* how many were started */
 } Advance;
 
 /* The memory context that is current must outlive the steps. */

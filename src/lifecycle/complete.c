@@ -68,6 +68,7 @@
 #include "guc.h"
 #include "lifecycle/complete.h"
 #include "lifecycle/expand.h"
+#include "lifecycle/statistics.h"
 #include "shmem.h"
 
 /* ---- the proof ---- */
@@ -325,6 +326,8 @@ migrate_complete_finish(Oid root, int32 version)
 	}
 	migrate_progress_forget(root, version);
 	migrate_conversion_invalidate(root);
+	CommandCounterIncrement();
+	migrate_lifecycle_sync_statistics(root);
 
 	/* A waiting session is about to be told. */
 	ForceSyncCommit();

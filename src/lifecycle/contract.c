@@ -50,6 +50,7 @@
 #include "guc.h"
 #include "lifecycle/contract.h"
 #include "lifecycle/drop_form.h"
+#include "lifecycle/index.h"
 #include "lifecycle/lock.h"
 
 #define POLL_INTERVAL_MS	200
@@ -217,6 +218,7 @@ migrate_lifecycle_contract(const char *name, TimeOffset wait, List *skip)
 	Migration  *migration = migrate_migration_load(name, false, false);
 
 	migrate_migration_check_owner(migration->relid);
+	migrate_migration_check_preloaded();
 	check_skip(skip);
 	if (is_contracted(migration))
 		return;
@@ -225,6 +227,7 @@ migrate_lifecycle_contract(const char *name, TimeOffset wait, List *skip)
 	migration = migrate_migration_load(name, true, false);
 	if (is_contracted(migration))
 		return;
+	migrate_index_stop_builder(migration->relid);
 	lock_table(migration, deadline);
 	(void) gate_is_open(migration, skip, false);
 	contract(migration, skip);

@@ -3,7 +3,7 @@
  *		Taking one of a migration's two forms away.
  *
  * The old form at contract, the new one at rollback; the rest is the same: the
- * proof goes, and with the last live migration of the table the write trigger,
+ * proof goes, and with the last live migration of the table the write triggers,
  * so that a write costs what it did before. The row version column stays, with
  * the numbers that its rows have. New rows then get the newest version as a
  * plain default.
@@ -22,6 +22,8 @@
 #include "convert/conversion.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
+#include "lifecycle/index.h"
+#include "lifecycle/statistics.h"
 #include "migrate.h"
 
 /* What a superuser dropped while the guard was off is not there any more. */
@@ -43,14 +45,21 @@ drop_columns(const Migration *migration, const char *version_column, List *colum
 }
 
 static void
+drop_trigger(Oid relid, const char *table, const char *name)
+{
+	migrate_store_ddl(relid, psprintf("DROP TRIGGER IF EXISTS %s ON %s",
+									  quote_identifier(name), table));
+}
+
+static void
 end_care(Oid relid, const char *version_column)
 {
 	char	   *table = migrate_store_relation_sql(relid);
 	char	   *version = migrate_store_fetch("SELECT version FROM migrate.managed WHERE relation = $1",
 											  STORE_ARGS(store_relation(relid)));
 
-	migrate_store_ddl(relid, psprintf("DROP TRIGGER IF EXISTS %s ON %s",
-									  quote_identifier(MIGRATE_TRIGGER_NAME), table));
+	drop_trigger(relid, table, MIGRATE_TRIGGER_NAME);
+	drop_trigger(relid, table, MIGRATE_LAST_TRIGGER_NAME);
 	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
 									  table, quote_identifier(version_column), version));
 	migrate_store_execute("DELETE FROM migrate.backfill WHERE root = $1",
@@ -62,6 +71,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 {
 	char	   *version_column = migrate_migration_version_column(migration->relid);
 
+	migrate_index_forget(migration->name);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);
@@ -70,4 +80,6 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	else
 		migrate_lifecycle_record_dependencies(migration->relid);
 	migrate_conversion_invalidate(migration->relid);
+	CommandCounterIncrement();
+	migrate_lifecycle_sync_statistics(migration->relid);
 }

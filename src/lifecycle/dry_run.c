@@ -26,6 +26,7 @@
 
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "executor/executor.h"
@@ -35,7 +36,6 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -316,13 +316,24 @@ lock_heaps(Oid relid)
 	return heaps;
 }
 
-/* What runs meanwhile shall not write, whatever it claims to be. */
+/*
+ * What runs meanwhile shall not write, whatever it claims to be. (The variable
+ * and not the setting, which from server 17 on is not to be changed for a
+ * while; an error's subtransaction or transaction puts it back as it was.)
+ */
 static void
-become_reader(StoreIdentity *self, Oid relid)
+become_reader(StoreIdentity *self, bool *was_read_only, Oid relid)
 {
 	migrate_store_become_restricted(self, migrate_store_relation_owner(relid));
-	(void) set_config_option("transaction_read_only", "on", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	*was_read_only = XactReadOnly;
+	XactReadOnly = true;
+}
+
+static void
+become_writer(const StoreIdentity *self, bool was_read_only)
+{
+	XactReadOnly = was_read_only;
+	migrate_store_become_self(self);
 }
 
 /* As if the blocks that were not read took as long as those that were. */
@@ -343,10 +354,11 @@ try_heaps(Migration *migration, List *unexpanded, double sample, DryRun *result)
 	double		blocks_read = 0;
 	instr_time	begin;
 	StoreIdentity self;
+	bool		was_read_only;
 	ListCell   *lc;
 
 	INSTR_TIME_SET_CURRENT(begin);
-	become_reader(&self, migration->relid);
+	become_reader(&self, &was_read_only, migration->relid);
 	foreach(lc, lock_heaps(migration->relid))
 	{
 		Trial		trial = {
@@ -363,7 +375,7 @@ try_heaps(Migration *migration, List *unexpanded, double sample, DryRun *result)
 		blocks_read += trial.blocks_read;
 		table_close(trial.heap, NoLock);
 	}
-	migrate_store_become_self(&self);
+	become_writer(&self, was_read_only);
 	result->estimated_seconds = estimate(begin, blocks, blocks_read);
 }
 

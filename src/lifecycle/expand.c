@@ -9,8 +9,8 @@
  * - the row version, when the table is first managed: NOT NULL with a constant
  *   default, which the server keeps in the catalog for rows that are there;
  * - the new columns, nullable and without default;
- * - the write trigger, first among BEFORE triggers, ENABLE ALWAYS so that
- *   logical replication and session_replication_role = replica do not pass it by;
+ * - the write triggers, first and last among BEFORE triggers, ENABLE ALWAYS so that
+ *   logical replication and session_replication_role = replica do not pass them by;
  * - CHECK (row_version >= v) NOT VALID (or more, see proof.c): enforced on every
  *   write from now on, so a write that got past the trigger fails instead of
  *   leaving a stale row, and once validated it is the proof that none is left.
@@ -58,22 +58,11 @@
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
+#include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
 
 /* ---- may it be expanded? ---- */
-
-static void
-check_preloaded(void)
-{
-	if (!migrate_is_preloaded)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("migrate is not preloaded"),
-				 errdetail("Without the library in every backend, reads would not be upgraded."),
-				 errhint("Add \"%s\" to shared_preload_libraries and restart the server.",
-						 MIGRATE_LIBRARY)));
-}
 
 static void
 check_dependencies(Migration *migration)
@@ -340,6 +329,9 @@ record_assignments(const ObjectAddress *trigger, List *assignments)
 	{
 		Assignment *assignment = lfirst(lc);
 
+		if (assignment->generated)
+			continue;			/* the column itself depends on it */
+
 		/* Columns are the guard's to keep: a dependency would be in contract's way. */
 		recordDependencyOnExpr(trigger, strip_columns((Node *) assignment->expr, NULL),
 							   NIL, DEPENDENCY_NORMAL);
@@ -382,7 +374,19 @@ migrate_lifecycle_record_dependencies(Oid relid)
 /* ---- expand ---- */
 
 static void
-create_trigger(Oid relid, const char *version_column)
+create_trigger(const char *table, const char *name, const char *function, Oid relid)
+{
+	migrate_store_ddl(relid,
+					  psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s"
+							   " FOR EACH ROW EXECUTE FUNCTION %s.%s()",
+							   quote_identifier(name), table, MIGRATE_SCHEMA, function));
+	migrate_store_ddl(relid,
+					  psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
+							   table, quote_identifier(name)));
+}
+
+static void
+create_triggers(Oid relid, const char *version_column)
 {
 	char	   *table = migrate_store_relation_sql(relid);
 
@@ -390,13 +394,8 @@ create_trigger(Oid relid, const char *version_column)
 					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d",
 							   table, quote_identifier(version_column),
 							   MIGRATE_VERSION_UNSAID));
-	migrate_store_ddl(relid,
-					  psprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s"
-							   " FOR EACH ROW EXECUTE FUNCTION %s.write_trigger()",
-							   quote_identifier(MIGRATE_TRIGGER_NAME), table, MIGRATE_SCHEMA));
-	migrate_store_ddl(relid,
-					  psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
-							   table, quote_identifier(MIGRATE_TRIGGER_NAME)));
+	create_trigger(table, MIGRATE_TRIGGER_NAME, "write_trigger", relid);
+	create_trigger(table, MIGRATE_LAST_TRIGGER_NAME, "settle_trigger", relid);
 }
 
 static void
@@ -415,7 +414,7 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 	migrate_proof_record(migration, managed->version_column, version, needed_from);
 	retype_domains(migration);
 	if (!OidIsValid(write_trigger_oid(migration->relid)))
-		create_trigger(migration->relid, managed->version_column);
+		create_triggers(migration->relid, managed->version_column);
 }
 
 static void
@@ -440,7 +439,7 @@ migrate_lifecycle_expand(const char *name)
 	int32		version;
 
 	migrate_migration_check_owner(migration->relid);
-	check_preloaded();
+	migrate_migration_check_preloaded();
 	if (!check_state(migration))
 		return;
 	check_dependencies(migration);
@@ -458,5 +457,6 @@ migrate_lifecycle_expand(const char *name)
 	record_expanded(migration, version);
 	migrate_lifecycle_record_dependencies(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
+	migrate_lifecycle_sync_statistics(migration->relid);
 	migrate_shmem_request_work();
 }

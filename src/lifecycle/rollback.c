@@ -29,6 +29,7 @@
 #include "catalog/store.h"
 #include "guard/dependent_objects.h"
 #include "lifecycle/drop_form.h"
+#include "lifecycle/index.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/rollback.h"
 
@@ -190,9 +191,11 @@ migrate_lifecycle_rollback(const char *name, bool discard)
 	Migration  *migration = migrate_migration_load(name, true, false);
 
 	migrate_migration_check_owner(migration->relid);
+	migrate_migration_check_preloaded();
 	if (!check_state(migration))
 		return;
 	check_all(migration, discard);
+	migrate_index_stop_builder(migration->relid);
 	migrate_lock_table(migration->relid, psprintf("roll back migration \"%s\"", name));
 	check_all(migration, discard);
 

@@ -28,6 +28,7 @@
 #include "catalog/store.h"
 #include "guc.h"
 #include "lifecycle/advance.h"
+#include "lifecycle/index.h"
 #include "lifecycle/run.h"
 #include "shmem.h"
 
@@ -170,6 +171,7 @@ migrate_run_tables(Oid relid, int64 max_rows, int64 *converted, int64 *remaining
 	List	   *tables;
 	ListCell   *lc;
 
+	migrate_migration_check_preloaded();
 	*converted = 0;
 	*remaining = 0;
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
@@ -207,10 +209,13 @@ migrate_run_retry(Oid relid)
 	check_table(relid);
 	(void) is_paused(relid);
 	failures = migrate_store_fetch("SELECT count(DISTINCT (f.relation, f.row_key))"
+								   "  + (SELECT count(*) FROM migrate.declared_index d"
+								   "   WHERE d.relation = $1 AND d.error IS NOT NULL)"
 								   " FROM migrate.failure f JOIN migrate.backfill b USING (relation)"
 								   " WHERE b.root = $1 AND b.phase = '" PHASE_FAILED "'",
 								   STORE_ARGS(store_relation(relid)));
 	migrate_progress_retry(relid);
+	migrate_index_retry(relid);
 	migrate_shmem_request_work();
 	return strtoll(failures, NULL, 10);
 }

@@ -28,6 +28,8 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -96,31 +98,64 @@ target_of(List *targets, AttrNumber attno)
 }
 
 /*
- * The columns, offset by FirstLowInvalidHeapAttributeNumber, that one INSERT
- * action of a MERGE names. The statement's own set is the union over its
- * actions, so what an action does not assign is taken out; the rewriter has
- * given it the column's default, where there is one.
+ * Is it what the rewriter puts where a statement says DEFAULT, or where an
+ * action of a MERGE says nothing? What the user wrote has a place in the text.
  */
-static Bitmapset *
-named_by_action(const MergeAction *action, const Bitmapset *named, Relation rel)
+static bool
+is_filled_in(const Expr *expr, Relation rel, AttrNumber attno)
 {
-	Bitmapset  *result = NULL;
-	int			column = -1;
+	Node	   *default_value = build_column_default(rel, attno);
 
-	while ((column = bms_next_member(named, column)) >= 0)
-	{
-		AttrNumber	attno = column + FirstLowInvalidHeapAttributeNumber;
-		TargetEntry *tle = target_of(action->targetList, attno);
-
-		if (tle != NULL && !equal(tle->expr, build_column_default(rel, attno)))
-			result = bms_add_member(result, column);
-	}
-	return result;
+	if (exprLocation((const Node *) expr) != -1)
+		return false;
+	if (default_value != NULL)
+		return equal(expr, default_value);
+	if (IsA(expr, CoerceToDomain))
+		expr = ((const CoerceToDomain *) expr)->arg;
+	return IsA(expr, Const) && ((const Const *) expr)->constisnull;
 }
 
-/* Bit i: a column that live migration i adds is among those named. */
+/* The same of a column of VALUES with several rows: in all of them? */
+static bool
+is_filled_in_throughout(const RangeTblEntry *values, AttrNumber column,
+						Relation rel, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, values->values_lists)
+		if (!is_filled_in(list_nth(lfirst(lc), column - 1), rel, attno))
+			return false;
+	return true;
+}
+
+/*
+ * Does a list of targets give a column a value of its own? A client that knows a
+ * column and says DEFAULT of it, as object mappers do, has not set it.
+ */
+static bool
+is_given(const Query *query, List *targets, Relation rel, AttrNumber attno)
+{
+	const TargetEntry *tle = target_of(targets, attno);
+	const Var  *var;
+	RangeTblEntry *source;
+
+	if (tle == NULL)
+		return false;			/* DEFAULT, of a column that has none */
+	var = (const Var *) tle->expr;
+	if (!IsA(var, Var) || var->varlevelsup > 0)
+		return !is_filled_in(tle->expr, rel, attno);
+	source = rt_fetch(var->varno, query->rtable);
+	return source->rtekind != RTE_VALUES ||
+		!is_filled_in_throughout(source, var->varattno, rel, attno);
+}
+
+/*
+ * Bit i: a list of targets sets a column that live migration i adds. "named" are
+ * the columns that the statement names, a MERGE in any of its actions.
+ */
 static uint32
-forms_named(const Conversion *conversion, const Bitmapset *named)
+forms_set(const Query *query, List *targets, const Conversion *conversion,
+		  const Bitmapset *named, Relation rel)
 {
 	uint32		forms = 0;
 
@@ -130,7 +165,8 @@ forms_named(const Conversion *conversion, const Bitmapset *named)
 
 		while ((attno = bms_next_member(conversion->live[i].added, attno)) >= 0)
 		{
-			if (bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named))
+			if (bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named) &&
+				is_given(query, targets, rel, attno))
 				forms |= (uint32) 1 << i;
 		}
 	}
@@ -192,13 +228,15 @@ spare_domains(List *targets, const Conversion *conversion, uint32 forms)
 
 /* Mark one list of targets; returns it, with what was added. */
 static List *
-mark_targets(List *targets, const Conversion *conversion, const Bitmapset *named)
+mark_targets(const Query *query, List *targets, const Conversion *conversion,
+			 const Bitmapset *named, Relation rel)
 {
 	TargetEntry *tle = target_of(targets, conversion->version_attno);
-	uint32		forms = forms_named(conversion, named);
+	uint32		forms;
 
 	if (tle == NULL || !is_unsaid(tle))
 		return targets;
+	forms = forms_set(query, targets, conversion, named, rel);
 	tle->expr = (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
 								   Int32GetDatum(MIGRATE_FORM_MARK(forms)), false, true);
 	return spare_domains(targets, conversion, forms);
@@ -220,14 +258,14 @@ migrate_insert_marker_put(Query *query, const Conversion *conversion)
 	}
 
 	if (query->commandType == CMD_INSERT)
-		query->targetList = mark_targets(query->targetList, conversion, named);
+		query->targetList = mark_targets(query, query->targetList, conversion, named, rel);
 	foreach(lc, query->mergeActionList)
 	{
 		MergeAction *action = lfirst_node(MergeAction, lc);
 
 		if (is_insert_action(action))
-			action->targetList = mark_targets(action->targetList, conversion,
-											  named_by_action(action, named, rel));
+			action->targetList = mark_targets(query, action->targetList, conversion,
+											  named, rel);
 	}
 	table_close(rel, NoLock);
 }

@@ -113,6 +113,21 @@ CREATE TABLE migrate.backfill (
 );
 CREATE INDEX backfill_root ON migrate.backfill (root);
 
+-- An index to be built on columns of a migration's new form.
+CREATE TABLE migrate.declared_index (
+	relation		regclass NOT NULL,
+	name			name NOT NULL,
+	migration		text NOT NULL,
+	columns			text NOT NULL,				-- as in CREATE INDEX, qualified
+	is_unique		boolean NOT NULL,
+	while_stale		boolean NOT NULL,
+	error			text,						-- why it could not be built; retry() clears it
+	error_code		text,
+	first_error_at	timestamptz,
+	attempts		integer NOT NULL DEFAULT 0,	-- that failed
+	PRIMARY KEY (relation, name)
+);
+
 CREATE TABLE migrate.failure (
 	relation		regclass NOT NULL,			-- the heap
 	migration		text NOT NULL,
@@ -139,6 +154,7 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.assignment', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event_seq_seq', '');

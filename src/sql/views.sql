@@ -23,6 +23,11 @@ WITH live AS (
 		CASE WHEN bool_or(b.phase = 'converting') THEN 'converting'
 			 WHEN bool_or(b.phase = 'waiting') THEN 'waiting'
 			 WHEN bool_or(b.phase = 'failed') THEN 'failed'
+			 WHEN bool_or(b.phase = 'scanned' AND EXISTS (
+				SELECT FROM migrate.declared_index d WHERE d.relation = b.root
+					AND NOT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+						WHERE i.indrelid = b.root AND i.indisvalid AND c.relname = d.name)))
+				THEN 'indexing'
 			 WHEN bool_or(b.phase = 'scanned') THEN 'proving'
 			 ELSE 'settling' END AS phase,
 		(array_agg(b.held_by ORDER BY b.updated_at DESC)
@@ -58,10 +63,16 @@ SELECT name AS migration,
 FROM measured
 ORDER BY seq;
 
--- Rows that could not be converted, of tables that the reader may read all of.
+-- Rows that could not be converted, and declared indexes that could not be built, of
+-- tables that the reader may read all of.
 CREATE VIEW migrate.failures WITH (security_barrier) AS
 SELECT relation, migration, row_key, sqlstate, message, first_seen, attempts
-FROM migrate.failure
+FROM (SELECT relation, migration, row_key, sqlstate, message, first_seen, attempts
+	  FROM migrate.failure
+	  UNION ALL
+	  SELECT relation, migration, jsonb_build_object('index', name), error_code, error,
+		first_error_at, attempts
+	  FROM migrate.declared_index WHERE error IS NOT NULL) f
 WHERE has_table_privilege(relation::oid, 'SELECT')
 	AND NOT row_security_active(relation::oid)
 ORDER BY first_seen;
@@ -87,7 +98,7 @@ SELECT m.name,
 		WHEN 'complete' THEN 100
 		WHEN 'contracted' THEN 100
 	END::numeric(5,1) AS percent,
-	coalesce(f.failures, 0) AS failures,
+	coalesce(f.failures, 0) + coalesce(i.failures, 0) AS failures,
 	m.deprecated_at,
 	NULL::timestamptz AS last_used,
 	m.state = 'complete' AND f.failures IS NULL AS contractable,
@@ -95,6 +106,8 @@ SELECT m.name,
 FROM migrate.migration m
 LEFT JOIN (SELECT migration, count(*) AS failures
 		   FROM migrate.failure GROUP BY migration) f ON f.migration = m.name
+LEFT JOIN (SELECT migration, count(*) AS failures FROM migrate.declared_index
+		   WHERE error IS NOT NULL GROUP BY migration) i ON i.migration = m.name
 ORDER BY m.seq;
 
 -- What happened to every migration, also to those that were forgotten or went with their table.

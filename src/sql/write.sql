@@ -5,3 +5,11 @@
 CREATE FUNCTION migrate.write_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_write_trigger';
+
+/*
+ * The row trigger that does so once more after the table's own. Put on tables
+ * together with the other one.
+ */
+CREATE FUNCTION migrate.settle_trigger()
+RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_settle_trigger';

@@ -5,7 +5,8 @@
  * migrate.write_trigger() stands on each table with a live migration as a
  * BEFORE INSERT OR UPDATE row trigger, fired first and always. It finds which
  * columns the statement set (written.c), has the Converter compute the other
- * form from them, and stamps the row with the newest version.
+ * form from them, and stamps the row with the newest version. What the table's
+ * own triggers change after it is seen to by another one (settle.c).
  *
  * Concurrency. The row that an UPDATE starts from was locked and fetched by
  * the executor just before the trigger runs; under READ COMMITTED, if somebody
@@ -28,116 +29,21 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "access/xact.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "miscadmin.h"
 #include "replication/logicalworker.h"
-#include "utils/acl.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
-#include "convert/row_key.h"
 #include "migrate.h"
+#include "write/row_write.h"
+#include "write/settle.h"
 #include "write/written.h"
 
 PGDLLEXPORT Datum migrate_write_trigger(PG_FUNCTION_ARGS);
 PG_FUNCTION_INFO_V1(migrate_write_trigger);
-
-/* A write that is being carried out. */
-typedef struct Write
-{
-	Conversion *conversion;
-	Relation	rel;
-	TupleTableSlot *row;		/* as it is to be stored */
-	HeapTuple	tuple;			/* the same */
-	Converter  *converter;
-	TupleTableSlot *named;		/* the row to name where an expression fails */
-	Oid			writer;
-	ErrorContextCallback callback;
-} Write;
-
-/* ---- where an expression fails ---- */
-
-/*
- * May the writer see the key? As for the server's own messages about a row:
- * not where policies hide rows, nor without the right to read them.
- */
-static bool
-may_see_key(const Write *write)
-{
-	Oid			relid = RelationGetRelid(write->rel);
-
-	return check_enable_rls(relid, write->writer, true) != RLS_ENABLED &&
-		pg_class_aclcheck(relid, write->writer, ACL_SELECT) == ACLCHECK_OK;
-}
-
-/*
- * Name the row. Finding its key reads the catalogs, which must not be tried
- * where an error was raised with a lock on a buffer in hand, or while a
- * transaction aborts. An error of its own must not come back here.
- */
-static void
-name_row(void *arg)
-{
-	Write	   *write = arg;
-	const char *relation = RelationGetRelationName(write->rel);
-	char	   *key = NULL;
-
-	if (InterruptHoldoffCount == 0 && CritSectionCount == 0 && IsTransactionState())
-	{
-		ErrorContextCallback *saved = error_context_stack;
-
-		error_context_stack = write->callback.previous;
-		if (may_see_key(write))
-			key = migrate_row_key_json(write->rel, write->named);
-		error_context_stack = saved;
-	}
-	if (key != NULL)
-		errcontext("conversion of row %s of relation \"%s\"", key, relation);
-	else
-		errcontext("conversion of a row of relation \"%s\"", relation);
-}
-
-static void
-begin_conversion(Write *write, TupleTableSlot *named)
-{
-	write->named = named;
-	write->writer = GetUserId();
-	write->callback.callback = name_row;
-	write->callback.arg = write;
-	write->callback.previous = error_context_stack;
-	error_context_stack = &write->callback;
-	write->converter = migrate_converter_acquire(write->conversion);
-}
-
-static void
-end_conversion(Write *write)
-{
-	migrate_converter_release(write->converter);
-	error_context_stack = write->callback.previous;
-}
-
-/* The converted row, stamped, as the tuple to store. */
-static HeapTuple
-take_converted(Write *write)
-{
-	TupleTableSlot *slot = write->converter->slot;
-	AttrNumber	version_attno = write->conversion->version_attno;
-	HeapTuple	tuple;
-
-	slot->tts_values[version_attno - 1] = Int32GetDatum(write->conversion->version);
-	slot->tts_isnull[version_attno - 1] = false;
-	tuple = heap_form_tuple(RelationGetDescr(write->rel), slot->tts_values, slot->tts_isnull);
-	tuple->t_data->t_ctid = write->tuple->t_data->t_ctid;
-	tuple->t_self = write->tuple->t_self;
-	tuple->t_tableOid = write->tuple->t_tableOid;
-	return tuple;
-}
 
 /* ---- rows that say their version ---- */
 
@@ -146,7 +52,7 @@ take_converted(Write *write)
  * is not, or no longer, in the state to take it.
  */
 static void
-check_version(const Write *write, int32 version)
+check_version(const RowWrite *write, int32 version)
 {
 	const Conversion *conversion = write->conversion;
 	Form_pg_attribute attr = TupleDescAttr(conversion->tupdesc,
@@ -168,7 +74,7 @@ check_version(const Write *write, int32 version)
 }
 
 static HeapTuple
-store_in_version(Write *write, int32 version)
+store_in_version(RowWrite *write, int32 version)
 {
 	HeapTuple	tuple;
 
@@ -176,18 +82,18 @@ store_in_version(Write *write, int32 version)
 	if (version == write->conversion->version)
 		return write->tuple;
 
-	begin_conversion(write, write->row);
+	migrate_row_write_begin(write, write->row);
 	migrate_converter_load(write->converter, write->row);
 	migrate_converter_upgrade(write->converter, version, false);
-	tuple = take_converted(write);
-	end_conversion(write);
+	tuple = migrate_row_write_take(write);
+	migrate_row_write_end(write);
 	return tuple;
 }
 
 /* ---- INSERT ---- */
 
 static HeapTuple
-store_inserted(Write *write)
+store_inserted(RowWrite *write)
 {
 	bool		isnull;
 	int32		version = DatumGetInt32(slot_getattr(write->row,
@@ -203,11 +109,11 @@ store_inserted(Write *write)
 	if (written.says_version)
 		return store_in_version(write, written.version);
 
-	begin_conversion(write, write->row);
+	migrate_row_write_begin(write, write->row);
 	migrate_converter_load(write->converter, write->row);
 	migrate_converter_reconcile(write->converter, written.set, true);
-	tuple = take_converted(write);
-	end_conversion(write);
+	tuple = migrate_row_write_take(write);
+	migrate_row_write_end(write);
 	return tuple;
 }
 
@@ -219,7 +125,7 @@ store_inserted(Write *write)
  * was written back with the rest.
  */
 static bool
-says_version(const Write *write, const Bitmapset *updated_columns, int32 stored, int32 given)
+says_version(const RowWrite *write, const Bitmapset *updated_columns, int32 stored, int32 given)
 {
 	int			bit = write->conversion->version_attno - FirstLowInvalidHeapAttributeNumber;
 
@@ -235,7 +141,7 @@ says_version(const Write *write, const Bitmapset *updated_columns, int32 stored,
  * are the same in both or new.
  */
 static void
-overlay(Write *write, const Bitmapset *set)
+overlay(RowWrite *write, const Bitmapset *set)
 {
 	TupleTableSlot *slot = write->converter->slot;
 	TupleTableSlot *row = write->row;
@@ -275,8 +181,12 @@ is_computed_anew(const LiveMigration *live, const Bitmapset *changed)
 	ListCell   *lc;
 
 	foreach(lc, live->ups)
-		if (!bms_overlap(((Assignment *) lfirst(lc))->inputs, inputs))
+	{
+		const Assignment *up = lfirst(lc);
+
+		if (!up->generated && !bms_overlap(up->inputs, inputs))
 			return false;
+	}
 	return true;
 }
 
@@ -286,7 +196,7 @@ is_computed_anew(const LiveMigration *live, const Bitmapset *changed)
  * converted first.
  */
 static bool
-may_end_need(const Write *write, const LiveMigration *live, TupleTableSlot *stored,
+may_end_need(const RowWrite *write, const LiveMigration *live, TupleTableSlot *stored,
 			 const Bitmapset *updated_columns)
 {
 	Bitmapset  *changed;
@@ -306,7 +216,7 @@ may_end_need(const Write *write, const LiveMigration *live, TupleTableSlot *stor
  * depends on it, what is written back is the same as what the upgrade makes.)
  */
 static bool
-concerns_newer_forms(const Write *write, TupleTableSlot *stored, int32 stored_version,
+concerns_newer_forms(const RowWrite *write, TupleTableSlot *stored, int32 stored_version,
 					 const Bitmapset *updated_columns)
 {
 	const Conversion *conversion = write->conversion;
@@ -335,30 +245,30 @@ concerns_newer_forms(const Write *write, TupleTableSlot *stored, int32 stored_ve
  * convertible: this is how a row that is not gets mended.
  */
 static HeapTuple
-store_updated_in_old_forms(Write *write, TupleTableSlot *stored, int32 stored_version,
+store_updated_in_old_forms(RowWrite *write, TupleTableSlot *stored, int32 stored_version,
 						   const Bitmapset *updated_columns)
 {
 	Bitmapset  *set = migrate_written_by_update(write->conversion, updated_columns,
 												stored, stored, write->row);
 	HeapTuple	tuple;
 
-	begin_conversion(write, stored);
+	migrate_row_write_begin(write, stored);
 	migrate_converter_load(write->converter, write->row);
 	migrate_converter_note_needed(write->converter, stored, stored_version);
 	migrate_converter_reconcile_and_upgrade(write->converter, set, stored_version);
-	tuple = take_converted(write);
-	end_conversion(write);
+	tuple = migrate_row_write_take(write);
+	migrate_row_write_end(write);
 	return tuple;
 }
 
 static HeapTuple
-store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
+store_updated_stale(RowWrite *write, TupleTableSlot *stored, int32 stored_version,
 					const Bitmapset *updated_columns)
 {
 	Bitmapset  *set;
 	HeapTuple	tuple;
 
-	begin_conversion(write, stored);
+	migrate_row_write_begin(write, stored);
 	migrate_converter_load(write->converter, stored);
 	migrate_converter_upgrade(write->converter, stored_version, false);
 	migrate_converter_note_needed(write->converter, write->converter->slot,
@@ -367,14 +277,14 @@ store_updated_stale(Write *write, TupleTableSlot *stored, int32 stored_version,
 									write->converter->slot, write->row);
 	overlay(write, set);
 	migrate_converter_reconcile(write->converter, set, false);
-	tuple = take_converted(write);
-	end_conversion(write);
+	tuple = migrate_row_write_take(write);
+	migrate_row_write_end(write);
 	return tuple;
 }
 
 /* A converted row reads as it is stored, and most writes to it are none of our business. */
 static HeapTuple
-store_updated_converted(Write *write, TupleTableSlot *stored, int32 given_version,
+store_updated_converted(RowWrite *write, TupleTableSlot *stored, int32 given_version,
 						const Bitmapset *updated_columns)
 {
 	Bitmapset  *set = migrate_written_by_update(write->conversion, updated_columns,
@@ -384,17 +294,17 @@ store_updated_converted(Write *write, TupleTableSlot *stored, int32 given_versio
 	if (set == NULL && given_version == write->conversion->version)
 		return write->tuple;
 
-	begin_conversion(write, stored);
+	migrate_row_write_begin(write, stored);
 	migrate_converter_load(write->converter, write->row);
 	migrate_converter_note_needed(write->converter, stored, write->conversion->version);
 	migrate_converter_reconcile(write->converter, set, false);
-	tuple = take_converted(write);
-	end_conversion(write);
+	tuple = migrate_row_write_take(write);
+	migrate_row_write_end(write);
 	return tuple;
 }
 
 static HeapTuple
-store_updated(Write *write, TupleTableSlot *stored, const Bitmapset *updated_columns)
+store_updated(RowWrite *write, TupleTableSlot *stored, const Bitmapset *updated_columns)
 {
 	AttrNumber	version_attno = write->conversion->version_attno;
 	bool		isnull;
@@ -414,61 +324,19 @@ store_updated(Write *write, TupleTableSlot *stored, const Bitmapset *updated_col
 
 /* ---- the trigger ---- */
 
-static void
-check_protocol(FunctionCallInfo fcinfo)
-{
-	TriggerEvent event;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" was not called by trigger manager",
-						"write_trigger")));
-	event = ((TriggerData *) fcinfo->context)->tg_event;
-	if (!TRIGGER_FIRED_BEFORE(event) || !TRIGGER_FIRED_FOR_ROW(event) ||
-		!(TRIGGER_FIRED_BY_INSERT(event) || TRIGGER_FIRED_BY_UPDATE(event)))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be fired before insert or update for each row",
-						"write_trigger")));
-}
-
-static Conversion *
-get_conversion(Relation rel)
-{
-	Conversion *conversion = migrate_conversion_get(RelationGetRelid(rel));
-
-	if (conversion == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("relation \"%s\" has no live migration",
-						RelationGetRelationName(rel)),
-				 errdetail("The trigger \"%s\" keeps the forms of live migrations in step, and is made by migrate.expand() alone.",
-						   MIGRATE_TRIGGER_NAME)));
-	return conversion;
-}
-
 Datum
 migrate_write_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Write		write = {0};
+	RowWrite	write;
 	HeapTuple	result;
 
-	check_protocol(fcinfo);
-	write.rel = trigger->tg_relation;
-	write.conversion = get_conversion(write.rel);
+	migrate_row_write_check_protocol(fcinfo, "write_trigger");
+	migrate_row_write_init(&write, trigger);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-	{
-		write.row = trigger->tg_newslot;
-		write.tuple = trigger->tg_newtuple;
 		result = store_updated(&write, trigger->tg_trigslot, trigger->tg_updatedcols);
-	}
 	else
-	{
-		write.row = trigger->tg_trigslot;
-		write.tuple = trigger->tg_trigtuple;
 		result = store_inserted(&write);
-	}
+	migrate_settle_remember(trigger, write.conversion, result);
 	return PointerGetDatum(result);
 }

@@ -14,12 +14,16 @@ use File::Temp qw(tempdir);
 use POSIX ();
 use Time::HiRes qw(sleep);
 
+# A server that has been up for a while has WAL segments to use again. A new one
+# makes each of them as it comes to need it, and everybody waits for that: without
+# filling them, that is short.
 my $CONFIGURATION = <<'END';
 listen_addresses = ''
 shared_preload_libraries = 'migrate'
 shared_buffers = '256MB'
 max_wal_size = '4GB'
 fsync = off
+wal_init_zero = off
 log_min_messages = warning
 END
 

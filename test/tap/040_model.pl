@@ -74,6 +74,21 @@ ALTER TABLE parted ATTACH PARTITION parted_p2 FOR VALUES IN (2);
 CREATE TABLE parted_rest PARTITION OF parted DEFAULT;
 SQL
 
+# With a trigger that sets a column, of whatever form it is told.
+$tables{triggered} = {
+	sql => <<'SQL', conflict => ['id'], partitions => [], has_trigger => 1 };
+CREATE TABLE triggered (id integer PRIMARY KEY, part integer, i0 integer DEFAULT 5, s0 text, note text DEFAULT 'New');
+CREATE FUNCTION set_column() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF current_setting('model.target') <> '' AND NEW.id % 3 = 0 THEN
+			NEW := jsonb_populate_record(NEW, jsonb_build_object(current_setting('model.target'),
+				nullif(current_setting('model.value'), '\N')));
+		END IF;
+		RETURN NEW;
+	END $$;
+CREATE TRIGGER set_column BEFORE INSERT OR UPDATE ON triggered FOR EACH ROW EXECUTE FUNCTION set_column();
+SQL
+
 # ---- running statements and comparing ----
 
 my @log;
@@ -175,7 +190,7 @@ sub begin_life
 	my $life = { name => $name, model => $model, maker => MigrationMaker->new(table => $name, mends => $mends),
 		psql => PsqlPipe->new($node->connstr('postgres')), waiting => [], floor => 1 };
 
-	@log = split /;\n/, $tables{$name}{sql};
+	@log = ($tables{$name}{sql});
 	$node->safe_psql('postgres', $tables{$name}{sql});
 	return $life;
 }
@@ -322,6 +337,7 @@ sub transaction
 	foreach (1 .. 1 + int(rand(4)))
 	{
 		my $saved = $life->{model}->snapshot;
+		set_trigger($life, $traffic);
 		my $statement = $traffic->next_statement;
 		if ($statement->{sql} =~ /^(BEGIN|PREPARE)/)
 		{
@@ -344,6 +360,13 @@ sub transaction
 	return;
 }
 
+sub set_trigger
+{
+	my ($life, $traffic) = @_;
+	must($life->{psql}, $traffic->next_trigger) if $tables{ $life->{name} }{has_trigger};
+	return;
+}
+
 sub one_client
 {
 	my ($name) = @_;
@@ -352,6 +375,7 @@ sub one_client
 
 	foreach my $step (1 .. $steps)
 	{
+		set_trigger($life, $traffic);
 		if (chance(0.04)) { change_state($life, $traffic); }
 		elsif (chance(0.05)) { transaction($life, $traffic); }
 		else { execute($life->{psql}, $life->{model}, $traffic->next_statement); }

@@ -92,6 +92,19 @@ sub reconcile
 	return $row;
 }
 
+# The table's own BEFORE trigger, if it has one: { applies => function of the
+# row, column, value }. What it changes counts as if a statement had set it.
+sub triggered
+{
+	my ($self, $row) = @_;
+	my $trigger = $self->{trigger};
+
+	return $row unless $trigger && $trigger->{applies}->($row);
+	my ($column, $value) = @{$trigger}{qw(column value)};
+	return $row if same($row->{$column}, $value);
+	return $self->reconcile({ %$row, $column => $value }, { $column => 1 }, 0);
+}
+
 # The row that an INSERT naming these values makes, not yet put in.
 sub new_row
 {
@@ -99,7 +112,7 @@ sub new_row
 	my %row = map { $_ => $self->{defaults}{$_} } $self->names;
 	my %set = map { $_ => 1 } keys %$named;
 
-	return $self->reconcile({ %row, %$named }, \%set, 1);
+	return $self->triggered($self->reconcile({ %row, %$named }, \%set, 1));
 }
 
 # The same for a row that comes stored in an older version's form.
@@ -112,7 +125,7 @@ sub stored_row
 	{
 		$row = assign($row, $migration->{up}) if $migration->{version} > $version;
 	}
-	return $row;
+	return $self->triggered($row);
 }
 
 sub same
@@ -128,7 +141,7 @@ sub changed_row
 	my ($self, $row, $named) = @_;
 	my %set = map { $_ => 1 } grep { !same($row->{$_}, $named->{$_}) } keys %$named;
 
-	return $self->reconcile({ %$row, %$named }, \%set, 0);
+	return $self->triggered($self->reconcile({ %$row, %$named }, \%set, 0));
 }
 
 # ---- writes ----

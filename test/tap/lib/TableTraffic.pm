@@ -490,6 +490,7 @@ sub copy_stored
 	return $self->copy unless @{ $self->{model}{live} };
 
 	# What a row of that version looks like, as a write of its oldest form would make it.
+	local $self->{model}{trigger} = undef;
 	local $self->{model}{live} = [ grep { $_->{version} <= $version } @{ $self->{model}{live} } ];
 	my @given = grep { !$not_yet{$_} && $_ !~ /^(id|part)$/ } @columns;
 	my $oldest = $self->{oldest_form}->(@given);
@@ -594,6 +595,19 @@ sub read_all
 
 	return { sql => 'SELECT ' . join(', ', @columns) . " FROM $self->{table} WHERE $own",
 		code => sub { return lines_of(\@columns, $self->own_rows) } };
+}
+
+# What the table's own trigger does from now on: SQL, and the model is told.
+sub next_trigger
+{
+	my ($self) = @_;
+	my $column = chance(0.5) ? pick($self->{model}->names) : undef;
+	my $value = defined $column ? $self->value($column) : undef;
+
+	$self->{model}{trigger} = defined $column
+	  ? { applies => sub { $_[0]{id} % 3 == 0 }, column => $column, value => $value } : undef;
+	return sprintf 'SET model.target = %s; SET model.value = %s',
+		literal($column // ''), literal($value // '\N');
 }
 
 my @kinds = (

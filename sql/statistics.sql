@@ -1,0 +1,118 @@
+-- The planner's estimates on columns of stale rows.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS migrate;
+RESET client_min_messages;
+
+-- How many rows the planner expects of a query.
+CREATE FUNCTION stat_rows(query text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE plan json;
+BEGIN
+	EXECUTE 'EXPLAIN (FORMAT json) ' || query INTO plan;
+	RETURN plan->0->'Plan'->>'Plan Rows';
+END $$;
+CREATE VIEW stat_objects AS
+	SELECT stxrelid::regclass AS relation, stxname AS name,
+		CASE stxowner WHEN current_user::regrole THEN 'superuser' ELSE stxowner::regrole::text END AS owner
+	FROM pg_statistic_ext WHERE stxname LIKE '!migrate%' ORDER BY 1, 2;
+
+-- Few rows, so that ANALYZE takes all of them as its sample. A third are NULL.
+CREATE TABLE stat_stale (id integer PRIMARY KEY, full_name text) WITH (autovacuum_enabled = off);
+INSERT INTO stat_stale
+	SELECT i, CASE WHEN i % 3 > 0 THEN 'n' || i % 10 || ' ' || i END
+	FROM generate_series(1, 5000) AS i;
+SELECT migrate.define('stat_split', 'stat_stale', add => 'first text, last varchar(12), number integer',
+	up => $$first = split_part(full_name, ' ', 1), last = split_part(full_name, ' ', 2),
+		number = length(full_name)$$,
+	down => $$full_name = first || ' ' || last$$, remove => '{full_name}');
+SELECT migrate.expand('stat_split');
+SELECT * FROM stat_objects WHERE relation = 'stat_stale'::regclass;
+
+-- A table that was converted by hand, for comparison.
+CREATE TABLE stat_twin WITH (autovacuum_enabled = off) AS SELECT * FROM stat_stale;
+UPDATE stat_stale SET id = id WHERE id <= 1000; -- these are converted
+ANALYZE stat_stale, stat_twin;
+SELECT count(*) AS stale FROM stat_stale WHERE row_version = 1;
+
+SELECT condition, stat_rows('SELECT * FROM stat_stale WHERE ' || condition) AS stale,
+	stat_rows('SELECT * FROM stat_twin WHERE ' || condition) AS converted
+FROM (VALUES ('first = ''n3'''), ('first IS NULL'), ('first IN (''n1'', ''n2'')'),
+	('number < 6'), ('last = ''17'''), ('first > ''n7'''), ('first LIKE ''n8%''')) AS c (condition);
+SELECT stat_rows('SELECT first, count(*) FROM stat_stale GROUP BY first') AS stale,
+	stat_rows('SELECT first, count(*) FROM stat_twin GROUP BY first') AS converted;
+SELECT stat_rows('SELECT * FROM stat_stale a JOIN stat_stale b USING (first)') AS stale,
+	stat_rows('SELECT * FROM stat_twin a JOIN stat_twin b USING (first)') AS converted;
+
+-- A second migration changes what columns read as only where it assigns them;
+-- statistics on the others stay, with what ANALYZE found.
+SELECT migrate.define('stat_second', 'stat_stale', add => 'initial text',
+	up => 'initial = left(first, 1)');
+SELECT migrate.expand('stat_second');
+SELECT * FROM stat_objects WHERE relation = 'stat_stale'::regclass;
+SELECT stat_rows($$SELECT * FROM stat_stale WHERE first = 'n3'$$);
+ANALYZE stat_stale;
+SELECT stat_rows($$SELECT * FROM stat_stale WHERE initial = 'n'$$);
+
+-- Rolled back, it takes its own along.
+SELECT migrate.rollback('stat_second');
+SELECT * FROM stat_objects WHERE relation = 'stat_stale'::regclass;
+
+-- When the migration is complete there is nothing to know beside the columns.
+CALL migrate.run('stat_stale');
+SELECT * FROM stat_objects WHERE relation = 'stat_stale'::regclass;
+ANALYZE stat_stale;
+SELECT stat_rows($$SELECT * FROM stat_stale WHERE first = 'n3'$$);
+SELECT migrate.contract('stat_split');
+
+-- They do not keep an update from being HOT.
+CREATE TABLE stat_hot (id integer PRIMARY KEY, a text) WITH (fillfactor = 40, autovacuum_enabled = off);
+INSERT INTO stat_hot SELECT i, 'x' || i FROM generate_series(1, 200) AS i;
+SELECT migrate.define('stat_hot', 'stat_hot', add => 'b text', up => 'b = upper(a)');
+SELECT migrate.expand('stat_hot');
+BEGIN;
+UPDATE stat_hot SET a = a;
+SELECT pg_stat_get_xact_tuples_hot_updated('stat_hot'::regclass);
+COMMIT;
+
+SELECT migrate.rollback('stat_hot');
+
+-- The owner need not be allowed to create anything in the schema.
+CREATE ROLE stat_owner;
+CREATE SCHEMA stat_schema;
+CREATE TABLE stat_schema.owned (id integer, a text);
+ALTER TABLE stat_schema.owned OWNER TO stat_owner;
+GRANT USAGE ON SCHEMA stat_schema TO stat_owner;
+SET ROLE stat_owner;
+SELECT migrate.define('stat_owned', 'stat_schema.owned', add => 'b text', up => 'b = upper(a)');
+SELECT migrate.expand('stat_owned');
+SELECT migrate.define('stat_owned2', 'stat_schema.owned', add => 'c text, d xml, e text',
+	up => $$c = lower(b), d = xmlparse(content a), e = to_char(id, '99')$$);
+SELECT migrate.expand('stat_owned2');
+RESET ROLE;
+-- Neither on a type without order, nor on what is not immutable.
+SELECT * FROM stat_objects WHERE relation = 'stat_schema.owned'::regclass;
+
+-- ANALYZE fails where "up" does, until the backfill has found such a row.
+CREATE TABLE stat_bad (id integer PRIMARY KEY, a text) WITH (autovacuum_enabled = off);
+INSERT INTO stat_bad VALUES (1, '1'), (2, 'two');
+SELECT migrate.define('stat_bad', 'stat_bad', add => 'b integer', up => 'b = a::integer');
+SELECT migrate.expand('stat_bad');
+ANALYZE stat_bad;
+CALL migrate.run('stat_bad');
+SELECT row_key, message FROM migrate.failures WHERE relation = 'stat_bad'::regclass;
+ANALYZE stat_bad;
+
+-- Of a partitioned table, on each partition: that is where rows are estimated.
+CREATE TABLE stat_parts (id integer, a text) PARTITION BY RANGE (id);
+CREATE TABLE stat_part1 PARTITION OF stat_parts FOR VALUES FROM (0) TO (500);
+CREATE TABLE stat_part2 (junk integer, a text, id integer);
+ALTER TABLE stat_part2 DROP COLUMN junk;
+ALTER TABLE stat_parts ATTACH PARTITION stat_part2 FOR VALUES FROM (500) TO (1000);
+INSERT INTO stat_parts SELECT i, 'x' || i % 4 FROM generate_series(0, 999) AS i;
+SELECT migrate.define('stat_parts', 'stat_parts', add => 'b text', up => 'b = upper(a)');
+SELECT migrate.expand('stat_parts');
+ANALYZE stat_parts;
+SELECT * FROM stat_objects WHERE relation IN ('stat_parts'::regclass, 'stat_part1'::regclass, 'stat_part2'::regclass);
+SELECT stat_rows($$SELECT * FROM stat_parts WHERE b = 'X1'$$);
+SELECT stat_rows($$SELECT b, count(*) FROM stat_parts GROUP BY b$$);
+SELECT migrate.rollback('stat_parts');
+SELECT * FROM stat_objects WHERE relation IN ('stat_parts'::regclass, 'stat_part1'::regclass, 'stat_part2'::regclass);

@@ -1,0 +1,337 @@
+/*
+ * lifecycle/index.c
+ *		Declaring an index on new columns.
+ *
+ * A declaration is a row of migrate.declared_index; its columns are kept as
+ * text in which every name is qualified. While the migration is expanded,
+ * what is declared is built in the background (lifecycle/index_work.c says what
+ * is to be done, worker/index_builder.c does it):
+ *
+ * - the plain index, when no row is left to convert: conversions stay HOT until
+ *   then. The migration is not complete before it stands.
+ * - if declared while_stale, at once an index on what the columns read as. The
+ *   planner finds it for conditions on the columns, since both are made from
+ *   one tree. It is dropped when the migration is complete.
+ *
+ * Locks: none on the table but AccessShareLock. A declaration and the end of
+ * its migration take turns by the migration's row.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_opclass.h"
+#include "commands/defrem.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parser.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "backfill/progress.h"
+#include "catalog/migration.h"
+#include "catalog/store.h"
+#include "convert/conversion.h"
+#include "convert/expression.h"
+#include "lifecycle/index.h"
+#include "lifecycle/lock.h"
+#include "migrate.h"
+#include "shmem.h"
+
+/* ---- reading the columns ---- */
+
+#define PREFIX	"CREATE INDEX ON x ("
+
+static void
+columns_error_callback(void *columns)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(Max(position - (int) strlen(PREFIX), 1));
+		internalerrquery(columns);
+	}
+	errcontext("argument \"columns\"");
+}
+
+/* What is no list of index elements would go on behind the parenthesis. */
+static bool
+is_plain(const IndexStmt *statement)
+{
+	return IsA(statement, IndexStmt) && statement->indexIncludingParams == NIL &&
+		statement->whereClause == NULL && statement->options == NIL &&
+		statement->tableSpace == NULL && !statement->nulls_not_distinct;
+}
+
+static List *
+parse_columns(const char *columns)
+{
+	ErrorContextCallback callback = {error_context_stack, columns_error_callback, (void *) columns};
+	List	   *parsed;
+	IndexStmt  *statement;
+
+	error_context_stack = &callback;
+	parsed = raw_parser(psprintf(PREFIX "%s\n)", columns), RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
+	statement = (IndexStmt *) linitial_node(RawStmt, parsed)->stmt;
+	if (list_length(parsed) != 1 || !is_plain(statement))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("argument \"columns\" is not a list of index columns"),
+				 errhint("Write it as in the parentheses of CREATE INDEX: \"last_name, first_name DESC\".")));
+	return statement->indexParams;
+}
+
+static char *
+collation_text(List *name)
+{
+	HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(get_collation_oid(name, false)));
+	Form_pg_collation form = (Form_pg_collation) GETSTRUCT(tuple);
+	char	   *text = quote_qualified_identifier(get_namespace_name(form->collnamespace),
+												  NameStr(form->collname));
+
+	ReleaseSysCache(tuple);
+	return text;
+}
+
+static char *
+opclass_text(Oid opclass)
+{
+	HeapTuple	tuple = SearchSysCache1(CLAOID, ObjectIdGetDatum(opclass));
+	Form_pg_opclass form = (Form_pg_opclass) GETSTRUCT(tuple);
+	char	   *text = quote_qualified_identifier(get_namespace_name(form->opcnamespace),
+												  NameStr(form->opcname));
+
+	ReleaseSysCache(tuple);
+	return text;
+}
+
+static void
+refuse_column(int code, const char *name, const char *detail)
+{
+	ereport(ERROR,
+			(errcode(code),
+			 errmsg("column \"%s\" cannot be in an index of the migration", name),
+			 errdetail_internal("%s", detail)));
+}
+
+/* An element in words that mean the same under every search_path. */
+static char *
+element_text(const IndexElem *element, Oid type)
+{
+	Oid			opclass;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, quote_identifier(element->name));
+	if (element->collation != NIL)
+		appendStringInfo(&text, " COLLATE %s", collation_text(element->collation));
+	opclass = ResolveOpClass(element->opclass, type, "btree", BTREE_AM_OID);
+	if (element->opclass != NIL)
+		appendStringInfo(&text, " %s", opclass_text(opclass));
+	if (element->ordering == SORTBY_DESC)
+		appendStringInfoString(&text, " DESC");
+	if (element->nulls_ordering == SORTBY_NULLS_FIRST)
+		appendStringInfoString(&text, " NULLS FIRST");
+	if (element->nulls_ordering == SORTBY_NULLS_LAST)
+		appendStringInfoString(&text, " NULLS LAST");
+	return text.data;
+}
+
+typedef struct Columns
+{
+	List	   *names;			/* of char * */
+	StringInfoData text;
+	bool		any_added;
+} Columns;
+
+static void
+check_element(Conversion *conversion, const LiveMigration *live,
+			  const IndexElem *element, bool while_stale, Columns *columns)
+{
+	AttrNumber	attno;
+	const Expr *reading;
+
+	if (element->name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("index expressions are not supported by this version of migrate"),
+				 errhint("Create the index with CREATE INDEX CONCURRENTLY once the migration is complete.")));
+	if (element->opclassopts != NIL)
+		refuse_column(ERRCODE_FEATURE_NOT_SUPPORTED, element->name,
+					  "Operator class parameters are not supported.");
+	attno = get_attnum(conversion->relid, element->name);
+	if (attno == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("column \"%s\" does not exist", element->name)));
+	if (attno < 0 || attno == conversion->version_attno)
+		refuse_column(ERRCODE_INVALID_COLUMN_REFERENCE, element->name,
+					  "It says how rows are stored, not what they hold.");
+	for (int i = 0; i < conversion->nlive; i++)
+		if (bms_is_member(attno, conversion->live[i].removed))
+			refuse_column(ERRCODE_INVALID_COLUMN_REFERENCE, element->name,
+						  "A live migration removes it.");
+	reading = migrate_conversion_reading(conversion, 0, attno);
+	if (while_stale && reading != NULL && !migrate_expression_is_inlinable((Node *) reading))
+		refuse_column(ERRCODE_INVALID_OBJECT_DEFINITION, element->name,
+					  "\"up\" computes it by more than immutable built-in functions, "
+					  "so that there can be no index on it while rows are stale.");
+	columns->any_added |= bms_is_member(attno, live->added);
+	columns->names = lappend(columns->names, element->name);
+	appendStringInfo(&columns->text, "%s%s", columns->text.len > 0 ? ", " : "",
+					 element_text(element, get_atttype(conversion->relid, attno)));
+}
+
+static void
+check_columns(const Migration *migration, const char *source, bool while_stale, Columns *columns)
+{
+	Conversion *conversion = migrate_conversion_get(migration->relid);
+	const LiveMigration *live = NULL;
+	ListCell   *lc;
+
+	for (int i = 0; conversion != NULL && i < conversion->nlive; i++)
+		if (strcmp(conversion->live[i].name, migration->name) == 0)
+			live = &conversion->live[i];
+	if (live == NULL)
+		elog(ERROR, "migration \"%s\" is not live", migration->name);
+	initStringInfo(&columns->text);
+	foreach(lc, parse_columns(source))
+		check_element(conversion, live, lfirst_node(IndexElem, lc), while_stale, columns);
+	if (!columns->any_added)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("the index is on no column that migration \"%s\" adds", migration->name),
+				 errhint("Create it with CREATE INDEX CONCURRENTLY.")));
+}
+
+/* ---- declaring ---- */
+
+static void
+check_migration(const Migration *migration)
+{
+	migrate_migration_check_owner(migration->relid);
+	if (migration->state != MIGRATION_EXPANDED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("an index cannot be declared for migration \"%s\"", migration->name),
+				 errdetail("It is %s.", migrate_migration_state_name(migration->state)),
+				 migration->state == MIGRATION_COMPLETE ?
+				 errhint("Create the index with CREATE INDEX CONCURRENTLY.") :
+				 errhint("Expand it first.")));
+	if (get_rel_relkind(migration->relid) == RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("indexes on partitioned tables are not supported by this version of migrate"),
+				 errhint("Create the index on each partition once the migration is complete.")));
+	if (strcmp(migrate_store_fetch("SELECT has_schema_privilege($2::oid, relnamespace, 'CREATE')"
+								   " FROM pg_class WHERE oid = $1",
+								   STORE_ARGS(store_oid(migration->relid),
+											  store_oid(GetUserId()))), "t") != 0)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA,
+					   get_namespace_name(get_rel_namespace(migration->relid)));
+}
+
+static bool
+is_taken(Oid relid, const char *name)
+{
+	return OidIsValid(get_relname_relid(name, get_rel_namespace(relid))) ||
+		migrate_store_fetch("SELECT 1 FROM migrate.declared_index d"
+							" JOIN pg_class c ON c.oid = d.relation"
+							" WHERE d.name = $2 AND c.relnamespace ="
+							"  (SELECT relnamespace FROM pg_class WHERE oid = $1)",
+							STORE_ARGS(store_oid(relid), store_name(name))) != NULL;
+}
+
+/* As CREATE INDEX would call it. */
+static char *
+choose_name(Oid relid, List *columns, bool is_unique)
+{
+	const char *label = is_unique ? "key" : "idx";
+	StringInfoData joined;
+	char	   *name;
+	ListCell   *lc;
+
+	initStringInfo(&joined);
+	foreach(lc, columns)
+		appendStringInfo(&joined, "%s%s", joined.len > 0 ? "_" : "", (char *) lfirst(lc));
+	name = makeObjectName(get_rel_name(relid), joined.data, label);
+	for (int n = 1; is_taken(relid, name); n++)
+		name = makeObjectName(get_rel_name(relid), joined.data, psprintf("%s%d", label, n));
+	return name;
+}
+
+char *
+migrate_index_declare(const char *name, const char *source, bool is_unique, bool while_stale)
+{
+	Migration  *migration = migrate_migration_load(name, true, false);
+	Columns		columns = {0};
+	char	   *index;
+	char	   *detail;
+
+	LockRelationOid(migration->relid, AccessShareLock);
+	check_migration(migration);
+	check_columns(migration, source, while_stale, &columns);
+	index = choose_name(migration->relid, columns.names, is_unique);
+	migrate_store_execute("INSERT INTO migrate.declared_index"
+						  " (relation, name, migration, columns, is_unique, while_stale)"
+						  " VALUES ($1, $2, $3, $4, $5, $6)",
+						  STORE_ARGS(store_relation(migration->relid), store_name(index),
+									 store_text(name), store_text(columns.text.data),
+									 store_bool(is_unique), store_bool(while_stale)));
+	detail = psprintf("%s (%s)%s%s", quote_identifier(index), columns.text.data,
+					  is_unique ? ", unique" : "", while_stale ? ", while stale" : "");
+	migrate_migration_record(name, "index declared", detail);
+	migrate_shmem_request_work();
+	return index;
+}
+
+/* ---- taking back ---- */
+
+void
+migrate_index_forget(const char *migration)
+{
+	migrate_store_execute("DELETE FROM migrate.declared_index WHERE migration = $1",
+						  STORE_ARGS(store_text(migration)));
+}
+
+static void
+drop_if_there(Oid relid, const char *name)
+{
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+
+	if (OidIsValid(get_relname_relid(name, get_rel_namespace(relid))))
+		migrate_store_ddl(relid, psprintf("DROP INDEX %s",
+										  quote_qualified_identifier(schema, name)));
+}
+
+void
+migrate_index_withdraw(const char *name, const char *index)
+{
+	Migration  *migration = migrate_migration_load(name, true, false);
+
+	migrate_migration_check_owner(migration->relid);
+	migrate_index_stop_builder(migration->relid);
+	migrate_lock_table(migration->relid, psprintf("drop index \"%s\"", index));
+	if (migrate_store_execute("DELETE FROM migrate.declared_index"
+							  " WHERE migration = $1 AND name = $2",
+							  STORE_ARGS(store_text(name), store_name(index))) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("migration \"%s\" declares no index \"%s\"", name, index)));
+	drop_if_there(migration->relid, index);
+	drop_if_there(migration->relid, migrate_stale_index_name(index));
+	migrate_migration_record(name, "index dropped", quote_identifier(index));
+	migrate_progress_retry(migration->relid);
+	migrate_shmem_request_work();
+}

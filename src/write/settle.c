@@ -1,0 +1,185 @@
+/*
+ * write/settle.c
+ *		Bringing the forms in step again after the table's own triggers.
+ *
+ * Our first trigger comes before those of the table's users, so that they see
+ * converted rows. They may change columns of either form. So migrate.settle_trigger()
+ * stands on the table too, fired last: it compares the row with what the first
+ * trigger handed on. What differs was set by a trigger in between, and counts
+ * as if a statement had set it: a column of the new form speaks for that, else the
+ * old form does.
+ *
+ * What was handed on is kept beside the slot that carries the row from trigger
+ * to trigger: all BEFORE triggers of a row are called with the same one, and a
+ * statement that runs inside of one of them has another. It lives as long as the
+ * slot and is overwritten by the next row, so nothing is left behind by a
+ * trigger that takes its row out, or by an error.
+ *
+ * Cost: a table without BEFORE row triggers of its own pays for one more call
+ * per row, which returns at once; with some, for a copy of the row.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_trigger.h"
+#include "fmgr.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+#include "catalog/migration.h"
+#include "write/row_write.h"
+#include "write/settle.h"
+#include "write/written.h"
+
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_settle_trigger);
+
+/* A row on its way through the triggers. */
+typedef struct HandedOn
+{
+	TupleTableSlot *carrier;	/* of the executor */
+	TupleTableSlot *row;		/* ours; empty when nobody is to look */
+	struct HandedOn *next;
+	MemoryContextCallback callback;
+} HandedOn;
+
+static HandedOn *all_handed_on = NULL;	/* the last one used first */
+
+/* ---- beside the slot ---- */
+
+static void
+forget(void *arg)
+{
+	HandedOn  **link = &all_handed_on;
+
+	while (*link != NULL && *link != arg)
+		link = &(*link)->next;
+	if (*link != NULL)
+		*link = (*link)->next;
+}
+
+static HandedOn *
+find(const TupleTableSlot *carrier)
+{
+	HandedOn  **link = &all_handed_on;
+	HandedOn   *found;
+
+	while (*link != NULL && (*link)->carrier != carrier)
+		link = &(*link)->next;
+	found = *link;
+	if (found == NULL || found == all_handed_on)
+		return found;
+	*link = found->next;
+	found->next = all_handed_on;
+	all_handed_on = found;
+	return found;
+}
+
+static HandedOn *
+make(TupleTableSlot *carrier, TupleDesc tupdesc)
+{
+	MemoryContext old = MemoryContextSwitchTo(carrier->tts_mcxt);
+	HandedOn   *made = palloc0(sizeof(HandedOn));
+
+	made->carrier = carrier;
+	made->row = MakeSingleTupleTableSlot(tupdesc, &TTSOpsHeapTuple);
+	made->callback.func = forget;
+	made->callback.arg = made;
+	MemoryContextRegisterResetCallback(carrier->tts_mcxt, &made->callback);
+	made->next = all_handed_on;
+	all_handed_on = made;
+	MemoryContextSwitchTo(old);
+	return made;
+}
+
+/* ---- remembering ---- */
+
+/* Has the table BEFORE row triggers of its own for the event? */
+static bool
+has_own_triggers(Relation rel, bool is_update)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_TYPE_MATCHES(trigger->tgtype, TRIGGER_TYPE_ROW, TRIGGER_TYPE_BEFORE,
+								 is_update ? TRIGGER_TYPE_UPDATE : TRIGGER_TYPE_INSERT) &&
+			!migrate_migration_is_trigger_name(trigger->tgname))
+			return true;
+	}
+	return false;
+}
+
+static TupleTableSlot *
+carrier_of(const TriggerData *trigger)
+{
+	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newslot
+		: trigger->tg_trigslot;
+}
+
+void
+migrate_settle_remember(const TriggerData *trigger, const Conversion *conversion, HeapTuple row)
+{
+	TupleTableSlot *carrier = carrier_of(trigger);
+	HandedOn   *handed_on;
+	MemoryContext old;
+
+	if (!has_own_triggers(trigger->tg_relation, TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)))
+		return;
+	handed_on = find(carrier);
+	if (handed_on == NULL)
+		handed_on = make(carrier, conversion->tupdesc);
+	old = MemoryContextSwitchTo(carrier->tts_mcxt);
+	ExecForceStoreHeapTuple(heap_copytuple(row), handed_on->row, true);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- settling ---- */
+
+static int32
+version_of(TupleTableSlot *row, const Conversion *conversion, bool *isnull)
+{
+	return DatumGetInt32(slot_getattr(row, conversion->version_attno, isnull));
+}
+
+/* A row without a version is the server's to refuse. */
+static HeapTuple
+settle(RowWrite *write, TupleTableSlot *handed_on)
+{
+	bool		isnull;
+	int32		version = version_of(write->row, write->conversion, &isnull);
+	Bitmapset  *set;
+	HeapTuple	tuple;
+
+	set = migrate_written_by_update(write->conversion, NULL, handed_on, handed_on, write->row);
+	if (isnull || (set == NULL && version == write->conversion->version))
+		return write->tuple;
+
+	migrate_row_write_begin(write, write->row);
+	migrate_converter_load(write->converter, write->row);
+	migrate_converter_note_needed(write->converter, handed_on, write->conversion->version);
+	migrate_converter_reconcile(write->converter, set, false);
+	tuple = migrate_row_write_take(write);
+	migrate_row_write_end(write);
+	return tuple;
+}
+
+Datum
+migrate_settle_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HandedOn   *handed_on;
+	RowWrite	write;
+	HeapTuple	result;
+
+	migrate_row_write_check_protocol(fcinfo, "settle_trigger");
+	handed_on = find(carrier_of(trigger));
+	if (handed_on == NULL || TTS_EMPTY(handed_on->row))
+		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)
+							   ? trigger->tg_newtuple : trigger->tg_trigtuple);
+	migrate_row_write_init(&write, trigger);
+	result = settle(&write, handed_on->row);
+	ExecClearTuple(handed_on->row);
+	return PointerGetDatum(result);
+}

@@ -1,0 +1,107 @@
+# Declared indexes are built in the background, whatever comes in between.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'migrate'
+migrate.naptime = 1s
+max_worker_processes = 16
+restart_after_crash = on
+autovacuum = off
+CONF
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION migrate');
+
+sub sql { return $node->safe_psql('postgres', $_[0]); }
+
+sub create
+{
+	my ($name, $rows) = @_;
+	sql("CREATE TABLE $name (id integer PRIMARY KEY, a integer);
+		INSERT INTO $name SELECT i, i FROM generate_series(1, $rows) i;
+		SELECT migrate.define('$name', '$name', add => 'b integer', up => 'b = a * 10',
+			down => 'a = b / 10', remove => '{a}')");
+	return;
+}
+
+sub declare
+{
+	my ($name, $options) = @_;
+	sql("BEGIN; SELECT migrate.expand('$name');
+		SELECT migrate.create_index('$name', 'b'$options); COMMIT");
+	return;
+}
+
+sub indexes
+{
+	my ($name) = @_;
+	return sql("SELECT string_agg(c.relname || CASE WHEN i.indisvalid THEN '' ELSE ' (invalid)' END,
+			' ' ORDER BY c.relname)
+		FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		WHERE i.indrelid = '$name'::regclass AND NOT i.indisprimary");
+}
+
+my $builder = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'migrate index builder'";
+
+# Who waits for the completion holds a snapshot, for which a concurrent build
+# would wait. Both kinds; the wait begins while there is nothing yet.
+foreach my $stale ('', ', while_stale => true')
+{
+	my $name = $stale ? 'stale' : 'plain';
+
+	create($name, 50000);
+	declare($name, $stale);
+	is(sql("SELECT migrate.wait('$name', '60s')"), 't', "$name: completed while somebody waits for it");
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_index WHERE indrelid = '$name'::regclass AND NOT indisprimary");
+	is(indexes($name), "${name}_b_idx", "$name: the plain index is there, and no other");
+}
+
+# An old snapshot holds the builder up; killed meanwhile, it leaves an invalid
+# index, and the next one begins anew.
+create('crash', 1000);
+my ($in, $out, $err) = ('', '', '');
+my $timer = IPC::Run::timeout(120);
+my $holder = IPC::Run::start(
+	[ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres') ],
+	'<', \$in, '>', \$out, '2>', \$err, $timer);
+$in .= "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'held' FROM pg_class LIMIT 1;\n";
+$holder->pump until $out =~ /held/;
+declare('crash', ', while_stale => true');
+$node->poll_query_until('postgres', "SELECT EXISTS ($builder AND wait_event_type = 'Lock')");
+like(indexes('crash'), qr/invalid/, 'a concurrent build is held up by an old snapshot');
+kill 'KILL', sql($builder);
+$holder->finish;
+$node->poll_query_until('postgres', 'SELECT true');
+is(sql("SELECT migrate.wait('crash', '60s')"), 't', 'completed after the builder was killed');
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 1 FROM pg_index WHERE indrelid = 'crash'::regclass AND NOT indisprimary");
+is(indexes('crash'), 'crash_b_idx', 'no invalid index is left behind');
+
+# To roll back does not wait for the builder, nor it for the rollback.
+create('undone', 1000);
+($in, $out) = ('', '');
+$holder = IPC::Run::start(
+	[ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres') ],
+	'<', \$in, '>', \$out, '2>', \$err, $timer);
+$in .= "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 'held' FROM pg_class LIMIT 1;\n";
+$holder->pump until $out =~ /held/;
+declare('undone', '');
+$node->poll_query_until('postgres', "SELECT EXISTS ($builder)");
+sql("SELECT migrate.rollback('undone')");
+is(sql("SELECT state FROM migrate.status WHERE name = 'undone'"), 'rolled back',
+	'rolled back under a builder that is held up');
+is(indexes('undone'), '', 'and no index is left');
+$in .= "COMMIT;\n\\q\n";
+$holder->finish;
+
+$node->stop;
+done_testing();
