@@ -22,6 +22,7 @@
 #include "catalog/migration.h"
 #include "catalog/store.h"
 #include "compat.h"
+#include "migrate.h"
 
 static const char *const state_names[] = {
 	[MIGRATION_DEFINED] = "defined",
@@ -289,4 +290,16 @@ migrate_migration_check_owner(Oid relid)
 	if (!compat_is_relation_owner(relid, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(get_rel_relkind(relid)),
 					   get_rel_name(relid));
+}
+
+void
+migrate_migration_check_preloaded(void)
+{
+	if (!migrate_is_preloaded)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migrate is not preloaded"),
+				 errdetail("Without the library in every backend, rows would be read and written as they are stored."),
+				 errhint("Add \"%s\" to shared_preload_libraries and restart the server.",
+						 MIGRATE_LIBRARY)));
 }

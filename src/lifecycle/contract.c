@@ -215,6 +215,7 @@ migrate_lifecycle_contract(const char *name, TimeOffset wait, List *skip)
 	Migration  *migration = migrate_migration_load(name, false, false);
 
 	migrate_migration_check_owner(migration->relid);
+	migrate_migration_check_preloaded();
 	check_skip(skip);
 	if (is_contracted(migration))
 		return;

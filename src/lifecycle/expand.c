@@ -63,18 +63,6 @@
 /* ---- may it be expanded? ---- */
 
 static void
-check_preloaded(void)
-{
-	if (!migrate_is_preloaded)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("migrate is not preloaded"),
-				 errdetail("Without the library in every backend, reads would not be upgraded."),
-				 errhint("Add \"%s\" to shared_preload_libraries and restart the server.",
-						 MIGRATE_LIBRARY)));
-}
-
-static void
 check_dependencies(Migration *migration)
 {
 	StringInfoData missing;
@@ -436,7 +424,7 @@ migrate_lifecycle_expand(const char *name)
 	int32		version;
 
 	migrate_migration_check_owner(migration->relid);
-	check_preloaded();
+	migrate_migration_check_preloaded();
 	if (!check_state(migration))
 		return;
 	check_dependencies(migration);

@@ -189,6 +189,7 @@ migrate_lifecycle_rollback(const char *name, bool discard)
 	Migration  *migration = migrate_migration_load(name, true, false);
 
 	migrate_migration_check_owner(migration->relid);
+	migrate_migration_check_preloaded();
 	if (!check_state(migration))
 		return;
 	check_all(migration, discard);

@@ -39,6 +39,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 
+#include "catalog/migration.h"
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "convert/row_key.h"
@@ -396,6 +397,7 @@ get_conversion(Relation rel)
 {
 	Conversion *conversion = migrate_conversion_get(RelationGetRelid(rel));
 
+	migrate_migration_check_preloaded();
 	if (conversion == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
