@@ -290,7 +290,7 @@ make_assignment(AttrNumber target, Expr *expr)
 }
 
 static void
-load_assignments(Relation rel, LiveMigration *migration,
+load_assignments(Relation rel, Oid owner, LiveMigration *migration,
 				 const AttrNumber *attnos, int nattnos)
 {
 	Oid			relid = RelationGetRelid(rel);
@@ -312,7 +312,7 @@ load_assignments(Relation rel, LiveMigration *migration,
 		if (expr != NULL)
 			expr = migrate_expression_bind(expr, attnos, nattnos);
 		else
-			expr = migrate_expression_from_text(rel, target,
+			expr = migrate_expression_from_text(rel, owner, target,
 												rows_get_text(&rows, "expression"));
 		check_types(rel, migration, target, expr);
 		assignment = make_assignment(target, migrate_generated_compute(expr, rel));
@@ -380,7 +380,7 @@ touched_by(const LiveMigration *migration)
 }
 
 static void
-load_migration(Relation rel, Rows *rows, LiveMigration *migration)
+load_migration(Relation rel, Oid owner, Rows *rows, LiveMigration *migration)
 {
 	Oid			relid = RelationGetRelid(rel);
 	AttrNumber *attnos;
@@ -395,7 +395,7 @@ load_migration(Relation rel, Rows *rows, LiveMigration *migration)
 	migration->added = load_added(relid, migration->name);
 	migration->named = column_set(relid, rows_get(rows, "inputs", &isnull));
 	attnos = column_numbers(relid, rows_get(rows, "inputs", &isnull), &nattnos);
-	load_assignments(rel, migration, attnos, nattnos);
+	load_assignments(rel, owner, migration, attnos, nattnos);
 	mark_rewritten(rel, migration);
 	migration->touched = touched_by(migration);
 }
@@ -426,7 +426,8 @@ load_live(Relation rel, Conversion *conversion)
 			continue;
 		if (conversion->nlive == MIGRATE_MAX_LIVE)
 			elog(ERROR, "more than %d live migrations on one table", MIGRATE_MAX_LIVE);
-		load_migration(rel, &rows, &conversion->live[conversion->nlive++]);
+		load_migration(rel, conversion->owner, &rows,
+					   &conversion->live[conversion->nlive++]);
 	}
 	rows_end(&rows);
 	qsort(conversion->live, conversion->nlive, sizeof(LiveMigration), compare_versions);

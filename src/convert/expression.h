@@ -63,8 +63,9 @@ extern bool migrate_expression_is_whole(Node *expr);
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
 
-/* The bound form from its qualified text: where the stored tree cannot be read. */
-extern Expr *migrate_expression_from_text(Relation rel, AttrNumber target, const char *text);
+/* The bound form from its qualified text, read as "owner": where the stored tree cannot be. */
+extern Expr *migrate_expression_from_text(Relation rel, Oid owner, AttrNumber target,
+										  const char *text);
 
 /* The qualified text of a bound expression. */
 extern char *migrate_expression_to_text(Oid relid, Expr *expr);
