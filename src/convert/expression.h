@@ -71,8 +71,8 @@ extern bool migrate_expression_is_whole(Node *expr);
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
 
-/* The bound form from its qualified text: where the stored tree cannot be read. */
-extern Expr *migrate_expression_from_text(Relation rel, Oid type, int32 typmod,
+/* The bound form from its qualified text, read as "owner": where the stored tree cannot be. */
+extern Expr *migrate_expression_from_text(Relation rel, Oid owner, Oid type, int32 typmod,
 										  const char *text);
 
 /* The qualified text of a bound expression. */

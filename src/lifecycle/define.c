@@ -399,7 +399,8 @@ replace_trees(Migration *migration, ParsedDefinition *parsed)
 
 /*
  * Trees are not dumped. A migration that was restored before it was expanded
- * has nothing but its source, which is parsed again as its definer would.
+ * has nothing but its source, which is parsed again as its definer would: as the
+ * table's owner, since to parse a constant may run a domain's CHECK.
  */
 void
 migrate_lifecycle_cook_again(Migration *migration)
@@ -417,17 +418,17 @@ migrate_lifecycle_cook_again(Migration *migration)
 		.on_error = migration->on_error,
 		.comment = migration->comment,
 	};
-	int			nestlevel;
+	StoreIdentity self;
 	ParsedDefinition *parsed;
 
 	if (has_trees(migration->name))
 		return;
 	LockRelationOid(migration->relid, AccessShareLock);
-	nestlevel = NewGUCNestLevel();
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	parsed = migrate_definition_parse(&definition, migration);
-	AtEOXact_GUC(false, nestlevel);
+	migrate_store_become_self(&self);
 	replace_trees(migration, parsed);
 }
 
