@@ -21,6 +21,7 @@ typedef struct AddedColumn
 {
 	char	   *name;
 	char	   *type;
+	char	   *rename_to;		/* the name of the column whose place it takes; NULL: none's */
 } AddedColumn;
 
 typedef struct Migration

@@ -21,6 +21,7 @@ typedef struct ScopeColumn
 	int32		typmod;
 	Oid			collation;
 	bool		added;			/* by the migration that is being defined */
+	char	   *rename_to;		/* of one that is added in the place of another: its name */
 	bool		generated;
 } ScopeColumn;
 
@@ -40,6 +41,9 @@ typedef struct ParsedAssignment
 } ParsedAssignment;
 
 extern ScopeColumn *migrate_scope_find(const Scope *scope, const char *name);
+
+/* The column that is added in the place of one of that name; NULL where there is none. */
+extern ScopeColumn *migrate_scope_find_new(const Scope *scope, const char *name);
 
 /* "a text, b numeric(12,2)" to a list of ScopeColumn *. */
 extern List *migrate_expression_parse_columns(const char *source);

@@ -115,7 +115,7 @@ same_columns(Migration *known, List *columns)
 		AddedColumn *old = lfirst(a);
 		ScopeColumn *new = lfirst(b);
 
-		if (strcmp(old->name, new->name) != 0 ||
+		if (strcmp(old->name, new->name) != 0 || !same_text(old->rename_to, new->rename_to) ||
 			strcmp(old->type, migrate_expression_type_text(new->type, new->typmod,
 														   new->collation)) != 0)
 			return false;
@@ -164,6 +164,27 @@ same_order(List *a, List *b)
 	return true;
 }
 
+/* What is removed, also unsaid: the old columns whose place new ones take. */
+static List *
+with_implied(List *removed, const Migration *known)
+{
+	ListCell   *lc;
+
+	removed = list_copy(removed);
+	foreach(lc, known->added)
+	{
+		char	   *name = ((AddedColumn *) lfirst(lc))->rename_to;
+		ListCell   *other;
+		bool		said = name == NULL;
+
+		foreach(other, removed)
+			said = said || strcmp(lfirst(other), name) == 0;
+		if (!said)
+			removed = lappend(removed, name);
+	}
+	return removed;
+}
+
 /* The first part in which a definition differs from the known one; NULL if none does. */
 static const char *
 find_difference(Definition *definition, Migration *known)
@@ -172,7 +193,7 @@ find_difference(Definition *definition, Migration *known)
 
 	if (definition->relid != known->relid)
 		return "relation";
-	if (!same_names(definition->remove, known->remove))
+	if (!same_names(with_implied(definition->remove, known), known->remove))
 		return "remove";
 	if (!same_text(definition->on_error, known->on_error))
 		return "on_error";
@@ -303,9 +324,10 @@ record_columns(const char *name, List *columns)
 		char	   *type = migrate_expression_type_text(column->type, column->typmod,
 														column->collation);
 
-		migrate_store_execute("INSERT INTO migrate.added_column VALUES ($1, $2, $3, $4)",
+		migrate_store_execute("INSERT INTO migrate.added_column VALUES ($1, $2, $3, $4, $5::name)",
 							  STORE_ARGS(store_text(name), store_int(++position),
-										 store_name(column->name), store_text(type)));
+										 store_name(column->name), store_text(type),
+										 store_text(column->rename_to)));
 	}
 }
 
