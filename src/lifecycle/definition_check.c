@@ -381,6 +381,9 @@ migrate_definition_parse(Definition *definition, Migration *known)
 
 	if (definition->up != NULL)
 		parsed->ups = migrate_expression_parse_assignments(scope, "up", definition->up);
+	if (definition->add != NULL)
+		parsed->ups = migrate_expression_parse_constraints(scope, definition->add,
+														   parsed->added, parsed->ups);
 	if (definition->down != NULL)
 		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
 	check_partition_key(rel, parsed->downs);
