@@ -32,6 +32,9 @@ SELECT migrate.define('con_bad', 'con_users', add => 'a integer DEFAULT id', up 
 SELECT migrate.define('con_bad', 'con_users', add => 'a text NOT NULL');
 SELECT migrate.define('con_bad', 'con_users', add => 'a timestamptz NOT NULL DEFAULT now()');
 
+SELECT migrate.define('con_bad', 'con_users', add => 'a text NOT NULL', up => 'a = name', needed => 'name IS NOT NULL');
+SELECT migrate.define('con_bad', 'con_users', add => 'a text DEFAULT ''x''', up => 'a = name', needed => 'name IS NOT NULL');
+
 -- They hold for the new form from the start, and for the old one not yet.
 SELECT migrate.define('con_users', 'con_users',
 	add => $$label text NOT NULL CONSTRAINT con_label_length CHECK (length(label) < 10),

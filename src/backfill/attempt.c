@@ -64,16 +64,6 @@ is_about_others(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
-bool
-migrate_attempt_is_about_server(const ErrorData *error)
-{
-	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
-
-	return category == ERRCODE_OPERATOR_INTERVENTION ||
-		category == ERRCODE_INSUFFICIENT_RESOURCES ||
-		category == ERRCODE_SYSTEM_ERROR;
-}
-
 /* ---- a row ---- */
 
 typedef struct RowAttempt
@@ -118,7 +108,7 @@ row_key(RowAttempt *row)
 
 	row->key = NULL;
 	error = try(read_key, row);
-	if (error != NULL && migrate_attempt_is_about_server(error))
+	if (error != NULL && migrate_try_is_about_server(error))
 		ReThrowError(error);
 	if (row->key == NULL)
 		row->key = psprintf("{\"ctid\": \"(%u,%u)\"}",
@@ -167,7 +157,7 @@ attempt_row(const Range *range, ItemPointer tid, RangeResult *result)
 
 	if (error == NULL)
 		return;
-	if (migrate_attempt_is_about_server(error))
+	if (migrate_try_is_about_server(error))
 		ReThrowError(error);
 	*result = before;
 	migrate_range_leave(result, ItemPointerGetBlockNumber(tid));
@@ -244,7 +234,7 @@ migrate_attempt_range(const Range *range, RangeResult *result)
 
 	while ((error = try(convert_range, &attempt)) != NULL)
 	{
-		if (migrate_attempt_is_about_server(error))
+		if (migrate_try_is_about_server(error))
 			ReThrowError(error);
 		FreeErrorData(error);
 		if (result->at == part.from)

@@ -14,7 +14,4 @@
  */
 extern void migrate_attempt_range(const Range *range, RangeResult *result);
 
-/* Is an error neither a row's nor another session's fault? */
-extern bool migrate_attempt_is_about_server(const ErrorData *error);
-
 #endif							/* MIGRATE_BACKFILL_ATTEMPT_H */

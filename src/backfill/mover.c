@@ -214,8 +214,11 @@ migrate_mover_culprit(const Mover *mover)
 
 /* ---- the new row ---- */
 
-/* Fill "formed" from the converter, stamped; dropped columns give up their space. */
-static void
+/*
+ * Fill "formed" from the converter, stamped; dropped columns give up their
+ * space. False where the row may stay as it is.
+ */
+static bool
 form_row(Mover *mover, TupleTableSlot *row, int32 version)
 {
 	Conversion *conversion = mover->conversion;
@@ -224,6 +227,8 @@ form_row(Mover *mover, TupleTableSlot *row, int32 version)
 	int			natts = conversion->tupdesc->natts;
 
 	migrate_converter_load(mover->converter, row);
+	if (!migrate_converter_is_in_need(mover->converter, version))
+		return false;
 	migrate_converter_upgrade(mover->converter, version, true);
 
 	ExecClearTuple(formed);
@@ -236,6 +241,7 @@ form_row(Mover *mover, TupleTableSlot *row, int32 version)
 	formed->tts_isnull[conversion->version_attno - 1] = false;
 	ExecStoreVirtualTuple(formed);
 	formed->tts_tableOid = RelationGetRelid(mover->heap);
+	return true;
 }
 
 static void
@@ -328,7 +334,8 @@ migrate_mover_move(Mover *mover, TupleTableSlot *row, int32 version)
 	CompatUpdateIndexes indexes;
 
 	ResetPerTupleExprContext(mover->estate);
-	form_row(mover, row, version);
+	if (!form_row(mover, row, version))
+		return MOVE_UNNEEDED;
 	check_row(mover);
 	switch (update_without_waiting(mover, row, &tid, &indexes))
 	{

@@ -15,7 +15,8 @@ typedef enum MoveResult
 {
 	MOVE_DONE,
 	MOVE_LOCKED,				/* somebody holds the row: come again */
-	MOVE_GONE					/* somebody has converted or removed it */
+	MOVE_GONE,					/* somebody has converted or removed it */
+	MOVE_UNNEEDED				/* no migration has anything to do with it */
 } MoveResult;
 
 /*

@@ -32,6 +32,8 @@
 
 #include "backfill/mover.h"
 #include "backfill/range.h"
+#include "catalog/try.h"
+#include "convert/converter.h"
 
 /* ---- reading the range ---- */
 
@@ -122,8 +124,34 @@ migrate_range_find(const Range *range)
 	return found;
 }
 
-int64
-migrate_range_count(const Range *range)
+typedef struct Count
+{
+	const Range *range;
+	int64		rows;
+} Count;
+
+/* Those that a migration has something to do with. */
+static void
+count_in_need(void *context)
+{
+	Count	   *count = context;
+	Converter  *converter = migrate_converter_acquire(count->range->conversion);
+	RangeScan	scan;
+	int32		version;
+
+	range_begin(&scan, count->range);
+	while (range_next(&scan, &version))
+	{
+		migrate_converter_load(converter, scan.slot);
+		if (migrate_converter_is_in_need(converter, version))
+			count->rows++;
+	}
+	range_end(&scan);
+	migrate_converter_release(converter);
+}
+
+static int64
+count_all(const Range *range)
 {
 	RangeScan	scan;
 	int32		version;
@@ -134,6 +162,33 @@ migrate_range_count(const Range *range)
 		count++;
 	range_end(&scan);
 	return count;
+}
+
+static bool
+all_need_it(const Conversion *conversion)
+{
+	for (int i = 0; i < conversion->nlive; i++)
+		if (conversion->live[i].needed != NULL)
+			return false;
+	return true;
+}
+
+/* A row whose predicate raises an error is one that fails, and will be told so. */
+int64
+migrate_range_count(const Range *range)
+{
+	Count		count = {range, 0};
+	ErrorData  *error;
+
+	if (all_need_it(range->conversion))
+		return count_all(range);
+	error = migrate_try(count_in_need, &count);
+	if (error == NULL)
+		return count.rows;
+	if (migrate_try_is_about_server(error))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return count_all(range);
 }
 
 /* ---- moving its rows ---- */

@@ -83,6 +83,13 @@ migrate_migration_proof_name(const char *version_column, int32 version)
 	return makeObjectName(version_column, suffix, NULL);
 }
 
+char *
+migrate_migration_proof_text(const Migration *migration, const char *version_column)
+{
+	return migration->proof != NULL ? migration->proof
+		: psprintf("(%s >= %d)", quote_identifier(version_column), migration->version);
+}
+
 /* ---- reading ---- */
 
 #define MIGRATION_COLUMNS \
@@ -91,7 +98,7 @@ migrate_migration_proof_name(const char *version_column, int32 version)
 	" (SELECT array_agg(c.name::text ORDER BY c.\"position\")" \
 	"    FROM migrate.added_column c WHERE c.migration = m.name)," \
 	" (SELECT array_agg(c.type ORDER BY c.\"position\")" \
-	"    FROM migrate.added_column c WHERE c.migration = m.name)"
+	"    FROM migrate.added_column c WHERE c.migration = m.name), proof"
 
 static char *
 get_string(HeapTuple row, TupleDesc desc, int column)
@@ -163,6 +170,7 @@ migration_from_row(HeapTuple row, TupleDesc desc)
 	migration->inputs = get_strings(row, desc, 13);
 	migration->search_path = get_string(row, desc, 14);
 	migration->added = get_added_columns(row, desc, 15, 16);
+	migration->proof = get_string(row, desc, 17);
 	return migration;
 }
 

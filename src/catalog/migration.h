@@ -40,6 +40,7 @@ typedef struct Migration
 	char	   *search_path;	/* under which the sources were parsed */
 	List	   *inputs;			/* of char *: what Var k of its trees stands for */
 	List	   *added;			/* of AddedColumn * */
+	char	   *proof;			/* see migrate_migration_proof_text(); NULL: the usual */
 } Migration;
 
 extern const char *migrate_migration_state_name(MigrationState state);
@@ -62,6 +63,10 @@ extern bool migrate_migration_is_trigger_name(const char *name);
 
 /* The name of the constraint that proves a version, e.g. row_version_2. */
 extern char *migrate_migration_proof_name(const char *version_column, int32 version);
+
+/* Its text, as pg_get_expr() gives it. */
+extern char *migrate_migration_proof_text(const Migration *migration,
+										  const char *version_column);
 
 /* Write the new state and its time, and a line of history. */
 extern void migrate_migration_move(Migration *migration, MigrationState state,

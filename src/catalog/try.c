@@ -41,3 +41,13 @@ migrate_try(MigrateAction action, void *context)
 	MemoryContextDelete(scratch);
 	return error;
 }
+
+bool
+migrate_try_is_about_server(const ErrorData *error)
+{
+	int			category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_OPERATOR_INTERVENTION ||
+		category == ERRCODE_INSUFFICIENT_RESOURCES ||
+		category == ERRCODE_SYSTEM_ERROR;
+}

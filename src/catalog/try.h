@@ -14,4 +14,7 @@ typedef void (*MigrateAction) (void *context);
  */
 extern ErrorData *migrate_try(MigrateAction action, void *context);
 
+/* Is an error neither the fault of what was tried nor of another session at work? */
+extern bool migrate_try_is_about_server(const ErrorData *error);
+
 #endif							/* MIGRATE_CATALOG_TRY_H */

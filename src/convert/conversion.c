@@ -10,12 +10,16 @@
  *
  *		CASE WHEN row_version >= v THEN c WHEN row_version < v THEN up END
  *
+ * where "up" is, for a migration with a "needed",
+ *
+ *		CASE WHEN needed THEN up ELSE (the value one level below) END
+ *
  * Both arms are spelled out: on the nullable side of an outer join row_version
  * is NULL and so must be the column, whatever up makes of a row of NULLs. That
  * is why no PlaceHolderVar is needed.
  *
- * Migrations before the first stale one are settled: no row below their
- * version can be met, and their columns are read as stored.
+ * Migrations before the first stale one are settled: no row can be met that they
+ * would change, and their columns are read as stored.
  */
 #include "postgres.h"
 
@@ -157,6 +161,26 @@ make_reading(const Conversion *conversion, int32 version, AttrNumber attno, Expr
 	return (Expr *) reading;
 }
 
+/* What a stale row has in a column: what up computes, where it is needed. */
+static Expr *
+where_needed(const Conversion *conversion, AttrNumber attno, Expr *needed,
+			 Expr *upgraded, Expr *below)
+{
+	Form_pg_attribute attr = TupleDescAttr(conversion->tupdesc, attno - 1);
+	CaseExpr   *choice = makeNode(CaseExpr);
+	CaseWhen   *arm = makeNode(CaseWhen);
+
+	arm->expr = needed;
+	arm->result = upgraded;
+	arm->location = -1;
+	choice->casetype = attr->atttypid;
+	choice->casecollid = attr->attcollation;
+	choice->args = list_make1(arm);
+	choice->defresult = below;
+	choice->location = -1;
+	return (Expr *) choice;
+}
+
 /* The value of a column at the level of the first "level" live migrations. */
 static Expr *
 value_at(Conversion *conversion, int first_stale, int level, AttrNumber attno)
@@ -171,8 +195,12 @@ value_at(Conversion *conversion, int first_stale, int level, AttrNumber attno)
 		if (up == NULL)
 			continue;
 		expr = up->inlinable ? up->expr : make_restricted_call(conversion, migration, up);
-		return make_reading(conversion, migration->version, attno,
-							(Expr *) read_inputs((Node *) expr, &context));
+		expr = (Expr *) read_inputs((Node *) expr, &context);
+		if (migration->needed != NULL)
+			expr = where_needed(conversion, attno,
+								(Expr *) read_inputs((Node *) migration->needed->expr, &context),
+								expr, value_at(conversion, first_stale, i, attno));
+		return make_reading(conversion, migration->version, attno, expr);
 	}
 	return (Expr *) stored_column(conversion, attno);
 }

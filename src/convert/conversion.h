@@ -38,6 +38,9 @@ typedef struct LiveMigration
 	Bitmapset  *removed;		/* attributes that contract will drop */
 	Bitmapset  *named;			/* attributes that its expressions name as inputs */
 	Bitmapset  *touched;		/* what it adds, removes, reads or assigns */
+	Assignment *needed;			/* boolean, without target: rows where it is not TRUE need no
+								 * conversion; NULL: all rows do */
+	int32		needed_from;	/* rows below it are moved all the same */
 	List	   *ups;			/* of Assignment *: the new form from the old */
 	List	   *downs;			/* of Assignment *: the old form from the new */
 } LiveMigration;

@@ -184,10 +184,10 @@ static void
 check_types(const Shape *shape, const LiveMigration *migration, AttrNumber target, Expr *expr)
 {
 	TypeCheck	check = {shape, migration};
-	Form_pg_attribute attr = TupleDescAttr(shape->desc, target - 1);
 
 	(void) check_input_types((Node *) expr, &check);
-	if (exprType((Node *) expr) != attr->atttypid)
+	if (target != InvalidAttrNumber &&
+		exprType((Node *) expr) != TupleDescAttr(shape->desc, target - 1)->atttypid)
 		refuse_type(shape, migration, target, exprType((Node *) expr));
 }
 
@@ -201,6 +201,17 @@ make_assignment(AttrNumber target, Expr *expr)
 	assignment->inputs = expression_inputs(expr);
 	assignment->inlinable = migrate_expression_is_inlinable((Node *) expr);
 	return assignment;
+}
+
+static Expr *
+parse_text(const Shape *shape, AttrNumber target, const char *text)
+{
+	Form_pg_attribute attr;
+
+	if (target == InvalidAttrNumber)
+		return migrate_expression_from_text(shape->rel, BOOLOID, -1, text);
+	attr = TupleDescAttr(shape->desc, target - 1);
+	return migrate_expression_from_text(shape->rel, attr->atttypid, attr->atttypmod, text);
 }
 
 static void
@@ -218,19 +229,20 @@ load_assignments(const Shape *shape, LiveMigration *migration,
 		bool		isnull;
 		char		direction = DatumGetChar(rows_get(&rows, "direction", &isnull));
 		char	   *name = rows_get_name(&rows, "target");
-		AttrNumber	target = column_number(shape, name);
+		AttrNumber	target = direction == 'n' ? InvalidAttrNumber : column_number(shape, name);
 		Expr	   *expr = load_tree(migration->name, direction, name);
 		Assignment *assignment;
 
 		if (expr != NULL)
 			expr = migrate_expression_bind(expr, attnos, nattnos);
 		else
-			expr = migrate_expression_from_text(shape->rel, target,
-												rows_get_text(&rows, "expression"));
+			expr = parse_text(shape, target, rows_get_text(&rows, "expression"));
 		check_types(shape, migration, target, expr);
 		assignment = make_assignment(target, migrate_generated_compute(expr, shape->rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
+		else if (direction == 'n')
+			migration->needed = assignment;
 		else
 			migration->downs = lappend(migration->downs, assignment);
 	}
@@ -295,6 +307,8 @@ touched_by(const LiveMigration *migration)
 		touched = bms_add_members(touched, assignment->inputs);
 		touched = bms_add_member(touched, assignment->target);
 	}
+	if (migration->needed != NULL)
+		touched = bms_add_members(touched, migration->needed->inputs);
 	return touched;
 }
 
@@ -308,6 +322,7 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	migration->name = rows_get_text(rows, "name");
 	migration->version = rows_get_int(rows, "version");
 	migration->complete = is_complete_state(rows_get_text(rows, "state"));
+	migration->needed_from = rows_get_int(rows, "needed_from");
 	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(shape, rows_get(rows, "remove", &isnull));
 	migration->added = load_added(shape, migration->name);

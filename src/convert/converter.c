@@ -30,6 +30,12 @@ static Converter *in_use = NULL;	/* acquired and not yet released, newest first 
 
 /* ---- acquire and release ---- */
 
+static ExprState *
+compile(const Assignment *assignment)
+{
+	return ExecInitExpr(expression_planner(copyObject(assignment->expr)), NULL);
+}
+
 static List *
 compile_list(List *assignments)
 {
@@ -37,12 +43,7 @@ compile_list(List *assignments)
 	ListCell   *lc;
 
 	foreach(lc, assignments)
-	{
-		Assignment *assignment = lfirst(lc);
-
-		states = lappend(states, ExecInitExpr(expression_planner(copyObject(assignment->expr)),
-											  NULL));
-	}
+		states = lappend(states, compile(lfirst(lc)));
 	return states;
 }
 
@@ -79,6 +80,8 @@ make_converter(Conversion *conversion)
 	{
 		converter->ups = lappend(converter->ups, compile_list(conversion->live[i].ups));
 		converter->downs = lappend(converter->downs, compile_list(conversion->live[i].downs));
+		converter->needed = lappend(converter->needed, conversion->live[i].needed == NULL
+									? NULL : compile(conversion->live[i].needed));
 	}
 	unrestrict_if_needed(conversion, &self);
 	MemoryContextSwitchTo(old);
@@ -155,28 +158,28 @@ typedef struct EvaluationContext
 	const LiveMigration *migration;
 	const Assignment *assignment;
 	const Conversion *conversion;
-	bool		up;
+	const char *part;
 } EvaluationContext;
 
 static void
 evaluation_error_callback(void *arg)
 {
 	EvaluationContext *context = arg;
-	Form_pg_attribute attr = TupleDescAttr(context->conversion->tupdesc,
-										   context->assignment->target - 1);
+	AttrNumber	target = context->assignment->target;
 
-	errcontext("\"%s\" of migration \"%s\" for column \"%s\"",
-			   context->up ? "up" : "down", context->migration->name,
-			   NameStr(attr->attname));
+	if (target == InvalidAttrNumber)
+		errcontext("\"%s\" of migration \"%s\"", context->part, context->migration->name);
+	else
+		errcontext("\"%s\" of migration \"%s\" for column \"%s\"",
+				   context->part, context->migration->name,
+				   NameStr(TupleDescAttr(context->conversion->tupdesc, target - 1)->attname));
 }
 
 static Datum
-evaluate(Converter *converter, const LiveMigration *migration,
-		 const Assignment *assignment, ExprState *state, bool up, bool *isnull)
+evaluate_raw(Converter *converter, const LiveMigration *migration,
+			 const Assignment *assignment, ExprState *state, const char *part, bool *isnull)
 {
-	Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc,
-										   assignment->target - 1);
-	EvaluationContext context = {migration, assignment, converter->conversion, up};
+	EvaluationContext context = {migration, assignment, converter->conversion, part};
 	ErrorContextCallback callback = {
 		.previous = error_context_stack,
 		.callback = evaluation_error_callback,
@@ -189,9 +192,35 @@ evaluate(Converter *converter, const LiveMigration *migration,
 	value = ExecEvalExprSwitchContext(state, converter->econtext, isnull);
 	converter->evaluating = NULL;
 	error_context_stack = callback.previous;
+	return value;
+}
+
+static Datum
+evaluate(Converter *converter, const LiveMigration *migration,
+		 const Assignment *assignment, ExprState *state, bool up, bool *isnull)
+{
+	Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc,
+										   assignment->target - 1);
+	Datum		value = evaluate_raw(converter, migration, assignment, state,
+									 up ? "up" : "down", isnull);
 
 	/* Others will read the value: nobody may change it in place. */
 	return MakeExpandedObjectReadOnly(value, *isnull, attr->attlen);
+}
+
+/* Is the row, as it is below migration i, one that needs it? */
+static bool
+needs(Converter *converter, int i)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	Datum		value;
+	bool		isnull;
+
+	if (migration->needed == NULL)
+		return true;
+	value = evaluate_raw(converter, migration, migration->needed,
+						 list_nth(converter->needed, i), "needed", &isnull);
+	return !isnull && DatumGetBool(value);
 }
 
 Datum
@@ -219,6 +248,7 @@ migrate_converter_load(Converter *converter, TupleTableSlot *row)
 	int			natts = converter->conversion->tupdesc->natts;
 
 	ResetExprContext(converter->econtext);
+	converter->was_needed = PG_UINT32_MAX;
 	slot_getallattrs(row);
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, row->tts_values, natts * sizeof(Datum));
@@ -235,6 +265,7 @@ migrate_converter_start(Converter *converter)
 	int			natts = converter->conversion->tupdesc->natts;
 
 	ResetExprContext(converter->econtext);
+	converter->was_needed = PG_UINT32_MAX;
 	ExecClearTuple(slot);
 	memset(slot->tts_values, 0, natts * sizeof(Datum));
 	memset(slot->tts_isnull, true, natts * sizeof(bool));
@@ -247,6 +278,7 @@ typedef struct Extent
 	bool		up;				/* those of up, else of down */
 	bool		whole;			/* the row is new, or was never in this form: all */
 	bool		in_place_only;	/* the new form was written: up has only these to mend */
+	bool		fill;			/* the row did not need it before: also what is empty */
 } Extent;
 
 /*
@@ -256,10 +288,14 @@ typedef struct Extent
  * leaves it.
  */
 static bool
-is_called_for(const Assignment *assignment, const Extent *extent, const Bitmapset *set)
+is_called_for(const Converter *converter, const Assignment *assignment,
+			  const Extent *extent, const Bitmapset *set)
 {
 	if (assignment->generated || (extent->in_place_only && !assignment->in_place))
 		return false;
+	if (extent->fill &&
+		(assignment->in_place || converter->slot->tts_isnull[assignment->target - 1]))
+		return true;
 	return extent->whole || bms_overlap(assignment->inputs, set) ||
 		((!extent->up || assignment->in_place) && bms_is_member(assignment->target, set));
 }
@@ -285,7 +321,7 @@ compute_form(Converter *converter, int i, Extent extent, Bitmapset *set)
 	{
 		Assignment *assignment = list_nth(assignments, n);
 
-		if (!is_called_for(assignment, &extent, set))
+		if (!is_called_for(converter, assignment, &extent, set))
 			continue;
 		values[n] = evaluate(converter, migration, assignment,
 							 list_nth(states, n), up, &nulls[n]);
@@ -305,6 +341,30 @@ compute_form(Converter *converter, int i, Extent extent, Bitmapset *set)
 	pfree(nulls);
 	pfree(computed);
 	return set;
+}
+
+/*
+ * The old form was written so that the row has come not to need the new one:
+ * what would be computed is what such rows have there, nothing. Columns for
+ * which up does not read what was written are left alone.
+ */
+static Bitmapset *
+empty_form(Converter *converter, int i, Extent extent, Bitmapset *set)
+{
+	Bitmapset  *emptied = NULL;
+	ListCell   *lc;
+
+	foreach(lc, converter->conversion->live[i].ups)
+	{
+		Assignment *up = lfirst(lc);
+
+		if (up->in_place || !is_called_for(converter, up, &extent, set))
+			continue;
+		converter->slot->tts_values[up->target - 1] = (Datum) 0;
+		converter->slot->tts_isnull[up->target - 1] = true;
+		emptied = bms_add_member(emptied, up->target);
+	}
+	return bms_join(set, emptied);
 }
 
 /* Does up, applied to its own result, change it? Compared bit for bit, as it is stored. */
@@ -371,6 +431,8 @@ upgrade(Converter *converter, int done, bool check)
 
 	for (int i = done; i < conversion->nlive; i++)
 	{
+		if (!needs(converter, i))
+			continue;
 		bms_free(compute_form(converter, i, all, NULL));
 		if (check && conversion->live[i].rewritten != NULL)
 			check_idempotence(converter, i);
@@ -397,8 +459,14 @@ reconcile(Converter *converter, int done, const Bitmapset *set_by_statement, boo
 	}
 	for (int i = 0; i < done; i++)
 	{
+		bool		was_needed = (converter->was_needed & ((uint32) 1 << i)) != 0;
+
 		up.in_place_only = (speaks_new & ((uint32) 1 << i)) != 0;
-		set = compute_form(converter, i, up, set);
+		up.fill = !was_needed;
+		if (needs(converter, i))
+			set = compute_form(converter, i, up, set);
+		else if (!whole && was_needed)
+			set = empty_form(converter, i, up, set);
 	}
 	bms_free(set);
 }
@@ -448,7 +516,8 @@ migrate_converter_apply(Converter *converter, int i, bool up)
 	StoreIdentity self;
 
 	restrict_if_needed(converter->conversion, &self);
-	bms_free(compute_form(converter, i, all, NULL));
+	if (!up || needs(converter, i))
+		bms_free(compute_form(converter, i, all, NULL));
 	unrestrict_if_needed(converter->conversion, &self);
 }
 
@@ -462,4 +531,39 @@ migrate_converter_find_unstable(Converter *converter, int i)
 	unstable = find_unstable(converter, i);
 	unrestrict_if_needed(converter->conversion, &self);
 	return unstable;
+}
+
+/* ---- who needs what ---- */
+
+bool
+migrate_converter_needs(Converter *converter, int i)
+{
+	return needs(converter, i);
+}
+
+void
+migrate_converter_note_needed(Converter *converter, TupleTableSlot *row, int32 version)
+{
+	int			done = migrations_done(converter->conversion, version);
+
+	converter->econtext->ecxt_scantuple = row;
+	for (int i = 0; i < done; i++)
+		if (!needs(converter, i))
+			converter->was_needed &= ~((uint32) 1 << i);
+	converter->econtext->ecxt_scantuple = converter->slot;
+}
+
+/*
+ * The first migration that would change the row settles it: up to that one the
+ * row has the form that each is asked about.
+ */
+bool
+migrate_converter_is_in_need(Converter *converter, int32 version)
+{
+	Conversion *conversion = converter->conversion;
+
+	for (int i = migrations_done(conversion, version); i < conversion->nlive; i++)
+		if (version < conversion->live[i].needed_from || needs(converter, i))
+			return true;
+	return false;
 }

@@ -25,6 +25,8 @@ typedef struct Converter
 	ExprContext *econtext;
 	List	   *ups;			/* lists of ExprState *, parallel to live[] */
 	List	   *downs;
+	List	   *needed;			/* ExprState *, or NULL */
+	uint32		was_needed;		/* bit i: by the row before, see migrate_converter_note_needed */
 	MemoryContext context;
 	SubTransactionId subxact;	/* in which it was acquired */
 	struct Converter *next;
@@ -72,7 +74,26 @@ extern void migrate_converter_reconcile_and_upgrade(Converter *converter,
 													const Bitmapset *set,
 													int32 from_version);
 
-/* Compute one form of live migration i from the other, all of it. */
+/*
+ * Of an UPDATE's row, after load and upgrade and before the new values are put
+ * into it: note which of the migrations that it has behind it by that version
+ * it needed as it was; "row" is any slot of the relation's shape. Where the
+ * update begins the need, reconciling computes what is not there yet; where it
+ * ends it by a write of the old form, what up had computed is emptied.
+ */
+extern void migrate_converter_note_needed(Converter *converter, TupleTableSlot *row,
+										  int32 version);
+
+/* Does the row, which has the form below live migration i, need that one? */
+extern bool migrate_converter_needs(Converter *converter, int i);
+
+/* Must a row that is stored in this version be moved at all? */
+extern bool migrate_converter_is_in_need(Converter *converter, int32 version);
+
+/*
+ * Compute one form of live migration i from the other, all of it; the new one
+ * only if the row needs it.
+ */
 extern void migrate_converter_apply(Converter *converter, int i, bool up);
 
 /* The first column to which up of live migration i, applied again, gives another value; or 0. */

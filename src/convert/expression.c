@@ -192,9 +192,8 @@ migrate_expression_to_text(Oid relid, Expr *expr)
 }
 
 Expr *
-migrate_expression_from_text(Relation rel, AttrNumber target, const char *text)
+migrate_expression_from_text(Relation rel, Oid type, int32 typmod, const char *text)
 {
-	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(rel), target - 1);
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *item;
 	StoreIdentity self;
@@ -209,9 +208,8 @@ migrate_expression_from_text(Relation rel, AttrNumber target, const char *text)
 	expr = linitial_node(ResTarget,
 						 ((SelectStmt *) linitial_node(RawStmt, raw)->stmt)->targetList)->val;
 	expr = transformExpr(pstate, expr, EXPR_KIND_UPDATE_SOURCE);
-	expr = coerce_to_target_type(pstate, expr, exprType(expr), attr->atttypid,
-								 attr->atttypmod, COERCION_ASSIGNMENT,
-								 COERCE_IMPLICIT_CAST, -1);
+	expr = coerce_to_target_type(pstate, expr, exprType(expr), type, typmod,
+								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
 	assign_expr_collations(pstate, expr);
 	free_parsestate(pstate);
 	migrate_store_become_self(&self);
@@ -231,13 +229,14 @@ refresh_assignments(Oid relid, LiveMigration *migration, char direction, List *a
 	{
 		Assignment *assignment = lfirst(lc);
 		char	   *text = migrate_expression_to_text(relid, assignment->expr);
+		char	   *target = assignment->target == InvalidAttrNumber ? ""
+			: get_attname(relid, assignment->target, false);
 
 		migrate_store_execute("UPDATE migrate.assignment SET expression = $4"
 							  " WHERE migration = $1 AND direction = $2 AND target = $3"
 							  " AND expression IS DISTINCT FROM $4",
 							  STORE_ARGS(store_text(migration->name), store_char(direction),
-										 store_name(get_attname(relid, assignment->target, false)),
-										 store_text(text)));
+										 store_name(target), store_text(text)));
 	}
 }
 
@@ -254,6 +253,8 @@ refresh_relation(Oid relid)
 
 		refresh_assignments(relid, migration, 'u', migration->ups);
 		refresh_assignments(relid, migration, 'd', migration->downs);
+		if (migration->needed != NULL)
+			refresh_assignments(relid, migration, 'n', list_make1(migration->needed));
 	}
 }
 

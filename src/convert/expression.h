@@ -32,6 +32,7 @@ typedef struct Scope
 	const char *relation_name;
 	List	   *columns;		/* of ScopeColumn * */
 	List	   *inputs;			/* of char *: grows as expressions name columns */
+	const char *part;			/* the argument that is being parsed */
 	bool		reads_added;	/* may an expression read columns that are added? */
 } Scope;
 
@@ -58,6 +59,13 @@ extern List *migrate_expression_parse_constraints(Scope *scope, const char *sour
 extern List *migrate_expression_parse_assignments(Scope *scope, const char *part,
 												  const char *source);
 
+/*
+ * A predicate over the columns that there are, as the one assignment to a
+ * column without a name; part is "needed". Built-in immutable functions only.
+ */
+extern List *migrate_expression_parse_predicate(Scope *scope, const char *part,
+												const char *source);
+
 /* A type as SQL that means the same under every search_path. */
 extern char *migrate_expression_type_text(Oid type, int32 typmod, Oid collation);
 
@@ -75,7 +83,8 @@ extern bool migrate_expression_is_whole(Node *expr);
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
 
 /* The bound form from its qualified text: where the stored tree cannot be read. */
-extern Expr *migrate_expression_from_text(Relation rel, AttrNumber target, const char *text);
+extern Expr *migrate_expression_from_text(Relation rel, Oid type, int32 typmod,
+										  const char *text);
 
 /* The qualified text of a bound expression. */
 extern char *migrate_expression_to_text(Oid relid, Expr *expr);

@@ -288,8 +288,9 @@ resolve_column(ParseState *pstate, ColumnRef *cref, Node *found)
 	if (column->added && !scope->reads_added)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("\"up\" reads column \"%s\", which the migration adds", column->name),
-				 errdetail("\"up\" computes the new form from the old; the new columns have no value before it."),
+				 errmsg("\"%s\" reads column \"%s\", which the migration adds",
+						scope->part, column->name),
+				 errdetail("The new columns have no value before \"up\" computes it from the old ones."),
 				 errhint("Repeat the expression that computes \"%s\".", column->name),
 				 parser_errposition(pstate, cref->location)));
 
@@ -439,6 +440,7 @@ migrate_expression_parse_assignments(Scope *scope, const char *part, const char 
 	pstate = source_parse_state(&source);
 	pstate->p_post_columnref_hook = resolve_column;
 	pstate->p_ref_hook_state = scope;
+	scope->part = part;
 	scope->reads_added = strcmp(part, "down") == 0;
 
 	foreach(lc, update->targetList)
@@ -461,6 +463,67 @@ migrate_expression_parse_assignments(Scope *scope, const char *part, const char 
 	free_parsestate(pstate);
 	source_end(&callback);
 	return result;
+}
+
+/* ---- predicates ---- */
+
+/*
+ * What is in a predicate becomes part of a constraint, which anybody's write
+ * may check, and tells readers what a row reads as.
+ */
+static void
+refuse_untrusted(ParseState *pstate, const char *part, Node *expr)
+{
+	ForbiddenContext forbidden = {pstate, part, false};
+
+	(void) refuse_forbidden(expr, &forbidden);
+	if (!migrate_expression_is_inlinable(expr))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("argument \"%s\" calls what is not both immutable and built in", part),
+				 errdetail("It becomes part of a constraint, and that is checked with the rights of whoever writes."),
+				 errhint("Use built-in immutable functions and operators of the row's own columns."),
+				 parser_errposition(pstate, exprLocation(expr))));
+}
+
+List *
+migrate_expression_parse_predicate(Scope *scope, const char *part, const char *text)
+{
+	Source		source;
+	ErrorContextCallback callback;
+	SelectStmt *select;
+	ParseState *pstate;
+	ParsedAssignment *predicate = palloc0(sizeof(ParsedAssignment));
+	ScopeColumn *target = palloc0(sizeof(ScopeColumn));
+	Node	   *expr;
+
+	source_begin(&source, &callback, part, "SELECT WHERE ", text, "");
+	select = (SelectStmt *) source_statement(&source);
+	if (!IsA(select, SelectStmt) || select->op != SETOP_NONE || select->whereClause == NULL ||
+		select->groupClause || select->havingClause || select->windowClause ||
+		select->sortClause || select->limitCount || select->limitOffset || select->lockingClause)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("argument \"%s\" is not a condition", part),
+				 errhint("Write it as after WHERE: \"a IS NOT NULL AND b > 0\".")));
+	pstate = source_parse_state(&source);
+	pstate->p_post_columnref_hook = resolve_column;
+	pstate->p_ref_hook_state = scope;
+	scope->part = part;
+	scope->reads_added = false;
+
+	expr = transformExpr(pstate, select->whereClause, EXPR_KIND_CHECK_CONSTRAINT);
+	expr = coerce_to_boolean(pstate, expr, part);
+	assign_expr_collations(pstate, expr);
+	refuse_untrusted(pstate, part, expr);
+	target->name = "";
+	target->type = BOOLOID;
+	target->typmod = -1;
+	predicate->target = target;
+	predicate->expr = (Expr *) expr;
+	free_parsestate(pstate);
+	source_end(&callback);
+	return list_make1(predicate);
 }
 
 /* ---- defaults and constraints of new columns ---- */

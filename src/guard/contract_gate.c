@@ -154,25 +154,23 @@ check_state(const Migration *migration, GateFinding *finding)
  * row. Its text is compared too, should a superuser have put another in place.
  */
 static char *
-proof_state(const Migration *migration, const char *proof)
+proof_state(const Migration *migration, const char *proof, const char *text)
 {
 	return migrate_store_fetch("SELECT CASE WHEN c.oid IS NULL THEN 'missing'"
-							   " WHEN pg_get_constraintdef(c.oid) NOT IN (p.def, p.def || ' NOT VALID') THEN 'altered'"
+							   " WHEN pg_get_expr(c.conbin, c.conrelid) <> p.text THEN 'altered'"
 							   " WHEN NOT c.convalidated THEN 'not validated' END"
-							   " FROM (SELECT g.relation, $3::name AS conname,"
-							   "   format('CHECK ((%I >= %s))', g.version_column, $2::int) AS def"
-							   "  FROM migrate.managed g WHERE g.relation = $1) p"
+							   " FROM (SELECT $1 AS relation, $2::name AS conname, $3::text AS text) p"
 							   " LEFT JOIN pg_constraint c ON c.conrelid = p.relation"
 							   "  AND c.conname = p.conname AND c.contype = 'c'",
-							   STORE_ARGS(store_relation(migration->relid),
-										  store_int(migration->version),
-										  store_name(proof)));
+							   STORE_ARGS(store_relation(migration->relid), store_name(proof),
+										  store_text(text)));
 }
 
 static void
 check_rows(const Migration *migration, GateFinding *finding)
 {
 	char	   *failures;
+	char	   *column;
 	char	   *proof;
 	char	   *state;
 
@@ -181,9 +179,9 @@ check_rows(const Migration *migration, GateFinding *finding)
 	failures = migrate_store_fetch("SELECT count(*) FROM migrate.failure"
 								   " WHERE migration = $1 HAVING count(*) > 0",
 								   STORE_ARGS(store_text(migration->name)));
-	proof = migrate_migration_proof_name(migrate_migration_version_column(migration->relid),
-										 migration->version);
-	state = proof_state(migration, proof);
+	column = migrate_migration_version_column(migration->relid);
+	proof = migrate_migration_proof_name(column, migration->version);
+	state = proof_state(migration, proof, migrate_migration_proof_text(migration, column));
 	if (failures != NULL)
 		fail(finding,
 			 psprintf("Rows that could not be converted: %s.", failures),

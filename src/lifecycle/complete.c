@@ -3,8 +3,8 @@
  *		From converted rows to a proof that there are no others.
  *
  * The backfill says that it has left nothing behind; it is not believed. The
- * constraint CHECK (row_version >= v), which expand added NOT VALID, is
- * validated: the server itself reads every row. That takes
+ * constraint CHECK (row_version >= v), or what else lifecycle/proof.c made of
+ * it, which expand added NOT VALID, is validated: the server itself reads every row. That takes
  * ShareUpdateExclusiveLock, which blocks no reader and no writer, and since
  * the constraint is enforced on every write, what was found stays so.
  *
@@ -85,10 +85,11 @@ version_column(Oid root)
  * looked at too: with the guard off its owner may have put another in its place.
  */
 static bool
-is_proven(Oid root, const char *column, int32 version)
+is_proven(const Migration *migration, const char *column)
 {
-	char	   *name = migrate_migration_proof_name(column, version);
-	char	   *expected = psprintf("(%s >= %d)", quote_identifier(column), version);
+	Oid			root = migration->relid;
+	char	   *name = migrate_migration_proof_name(column, migration->version);
+	char	   *expected = migrate_migration_proof_text(migration, column);
 	char	   *found[2];
 
 	if (!migrate_store_fetch_row("SELECT convalidated, pg_get_expr(conbin, conrelid)"
@@ -101,7 +102,8 @@ is_proven(Oid root, const char *column, int32 version)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" lacks the constraint \"%s\" that migrate gave it",
 						get_rel_name(root), name),
-				 errdetail("It proves that no row is below version %d.", version),
+				 errdetail("It proves that no row is left to convert to version %d.",
+						   migration->version),
 				 errhint("Add it again: CHECK %s NOT VALID.", expected)));
 	return strcmp(found[0], "t") == 0;
 }
@@ -124,7 +126,7 @@ validate_sql(Oid root)
 		Migration  *migration = lfirst(lc);
 
 		if (migration->state == MIGRATION_COMPLETE ||
-			is_proven(root, column, migration->version))
+			is_proven(migration, column))
 			continue;
 		appendStringInfo(&sql, "%s VALIDATE CONSTRAINT %s", any ? "," : "",
 						 quote_identifier(migrate_migration_proof_name(column,
@@ -318,7 +320,7 @@ migrate_complete_finish(Oid root, int32 version)
 
 		/* It may have moved on before its row was locked. */
 		if (migration->state == MIGRATION_EXPANDED && migration->version <= version &&
-			is_proven(root, column, migration->version))
+			is_proven(migration, column))
 			migrate_migration_move(migration, MIGRATION_COMPLETE, "complete",
 								   rows_converted(root));
 	}

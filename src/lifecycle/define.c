@@ -190,8 +190,6 @@ find_difference(Definition *definition, Migration *known)
 		return "relation";
 	if (!same_names(definition->remove, known->remove))
 		return "remove";
-	if (!same_text(definition->needed, known->needed_source))
-		return "needed";
 	if (!same_text(definition->on_error, known->on_error))
 		return "on_error";
 	if (!same_text(definition->comment, known->comment))
@@ -202,7 +200,8 @@ find_difference(Definition *definition, Migration *known)
 	/* Texts that differ may still mean the same, as long as that can be asked. */
 	if (same_text(definition->add, known->add_source) &&
 		same_text(definition->up, known->up_source) &&
-		same_text(definition->down, known->down_source))
+		same_text(definition->down, known->down_source) &&
+		same_text(definition->needed, known->needed_source))
 		return NULL;
 	if (known->state != MIGRATION_CONTRACTED)
 	{
@@ -222,6 +221,10 @@ find_difference(Definition *definition, Migration *known)
 		(parsed == NULL || !same_order(parsed->scope.inputs, known->inputs) ||
 		 !same_assignments(known, 'd', parsed->downs)))
 		return "down";
+	if (!same_text(definition->needed, known->needed_source) &&
+		(parsed == NULL || !same_order(parsed->scope.inputs, known->inputs) ||
+		 !same_assignments(known, 'n', parsed->needed)))
+		return "needed";
 	return NULL;
 }
 
@@ -379,6 +382,7 @@ migrate_lifecycle_define(Definition *definition)
 	record_columns(definition->name, parsed->added);
 	record_assignments(definition->name, 'u', parsed->ups);
 	record_assignments(definition->name, 'd', parsed->downs);
+	record_assignments(definition->name, 'n', parsed->needed);
 	migrate_migration_record(definition->name, "defined", definition->comment);
 }
 
@@ -404,6 +408,8 @@ replace_trees(Migration *migration, ParsedDefinition *parsed)
 		record_tree(migration->name, 'u', lfirst(lc));
 	foreach(lc, parsed->downs)
 		record_tree(migration->name, 'd', lfirst(lc));
+	foreach(lc, parsed->needed)
+		record_tree(migration->name, 'n', lfirst(lc));
 	migrate_store_execute("UPDATE migrate.migration SET inputs = $2 WHERE name = $1",
 						  STORE_ARGS(store_text(migration->name),
 									 text_array(parsed->scope.inputs, NAMEOID)));

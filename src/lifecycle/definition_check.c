@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
@@ -21,9 +22,11 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "catalog/store.h"
 #include "lifecycle/definition_check.h"
@@ -330,16 +333,84 @@ check_partition_key(Relation rel, List *downs)
 	}
 }
 
+/* ---- which rows need it ---- */
+
+static void
+refuse_needed(const char *name, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("migration \"%s\" cannot have a \"needed\" like that", name),
+			 errdetail_internal("%s", detail),
+			 errhint("%s", hint)));
+}
+
+/* Does a predicate in stored form read a column? */
+static bool
+reads_column(const Scope *scope, Expr *predicate, const char *name)
+{
+	Bitmapset  *positions = NULL;
+	ListCell   *lc;
+
+	pull_varattnos((Node *) predicate, 1, &positions);
+	foreach(lc, scope->inputs)
+		if (strcmp(lfirst(lc), name) == 0)
+			return bms_is_member(foreach_current_index(lc) + 1 - FirstLowInvalidHeapAttributeNumber,
+								 positions);
+	return false;
+}
+
+/*
+ * Of a row that is converted nobody can tell any more whether it was in need, if
+ * the conversion rewrote what tells it. That is no harm where nothing else is
+ * computed; new columns could not be kept in step.
+ */
+static void
+check_needed_columns(Definition *definition, ParsedDefinition *parsed)
+{
+	Expr	   *predicate = ((ParsedAssignment *) linitial(parsed->needed))->expr;
+	ListCell   *lc;
+
+	foreach(lc, parsed->ups)
+	{
+		const ScopeColumn *column = ((ParsedAssignment *) lfirst(lc))->target;
+
+		if (!column->added && parsed->added != NIL &&
+			reads_column(&parsed->scope, predicate, column->name))
+			refuse_needed(definition->name,
+						  psprintf("It reads column \"%s\", which \"up\" rewrites in place, while other columns are added.",
+								   column->name),
+						  "Make two migrations of it.");
+	}
+	foreach(lc, parsed->added)
+	{
+		const ScopeColumn *column = lfirst(lc);
+
+		if (get_typtype(column->type) == TYPTYPE_DOMAIN && DomainHasConstraints(column->type))
+			refuse_needed(definition->name,
+						  psprintf("Column \"%s\" is NULL in rows that need no conversion, and its type is a domain with constraints.",
+								   column->name),
+						  "Add the column with the domain's base type.");
+	}
+}
+
+static void
+check_needed(Definition *definition, ParsedDefinition *parsed)
+{
+	if (parsed->needed == NIL)
+		return;
+	if (parsed->ups == NIL)
+		refuse_needed(definition->name, "It has no \"up\", so there is nothing that rows could need.",
+					  "Leave out \"needed\", or give \"up\".");
+	check_needed_columns(definition, parsed);
+}
+
 /* ---- the whole ---- */
 
 /* What a later version of the definition language takes, and this one does not. */
 static void
 check_options(Definition *definition)
 {
-	if (definition->needed != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"needed\" is not supported by this version of migrate")));
 	if (strcmp(definition->on_error, "fail") != 0)
 		ereport(ERROR,
 				(strcmp(definition->on_error, "defer") == 0 ?
@@ -358,6 +429,26 @@ check_options(Definition *definition)
 				 errmsg("migration \"%s\" does nothing", definition->name),
 				 errdetail("It neither adds nor removes a column, and merges no branches."),
 				 errhint("Give \"add\" and \"up\", or \"up\" alone, or \"remove\", or two or more in depends_on.")));
+}
+
+/* A row that needs no conversion stores nothing in new columns. */
+static void
+check_unneeded_columns(const Definition *definition, List *added)
+{
+	ListCell   *lc;
+
+	foreach(lc, added)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		if (definition->needed != NULL && (column->not_null || column->raw_default != NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("column \"%s\" of \"add\" has NOT NULL or DEFAULT beside a \"needed\"",
+							column->name),
+					 errdetail("Rows that need no conversion are not touched, and have NULL there."),
+					 errhint("Leave out \"needed\", or make two migrations of it.")));
+	}
 }
 
 ParsedDefinition *
@@ -386,9 +477,13 @@ migrate_definition_parse(Definition *definition, Migration *known)
 														   parsed->added, parsed->ups);
 	if (definition->down != NULL)
 		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
+	if (definition->needed != NULL)
+		parsed->needed = migrate_expression_parse_predicate(scope, "needed", definition->needed);
 	check_partition_key(rel, parsed->downs);
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);
+	check_needed(definition, parsed);
+	check_unneeded_columns(definition, parsed->added);
 	table_close(rel, NoLock);
 	return parsed;
 }

@@ -14,6 +14,7 @@ typedef struct ParsedDefinition
 	List	   *added;			/* of ScopeColumn * */
 	List	   *ups;			/* of ParsedAssignment * */
 	List	   *downs;
+	List	   *needed;			/* one, if any: see migrate_expression_parse_predicate() */
 } ParsedDefinition;
 
 /* Can this relation be managed, by this user? Raises an error if not. */

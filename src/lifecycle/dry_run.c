@@ -40,7 +40,6 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "backfill/attempt.h"
 #include "catalog/store.h"
 #include "catalog/try.h"
 #include "convert/converter.h"
@@ -124,12 +123,16 @@ try_row(Trial *trial, Converter *converter, TupleTableSlot *row)
 	const LiveMigration *migration = &trial->conversion->live[trial->migration];
 	TupleTableSlot *slot = converter->slot;
 	Size		natts = slot->tts_tupleDescriptor->natts;
-	Datum	   *values = palloc(natts * sizeof(Datum));
-	bool	   *nulls = palloc(natts * sizeof(bool));
+	Datum	   *values;
+	bool	   *nulls;
 	bool		returns;
 
 	load_row(trial, converter, row);
 	bring_up_to_it(trial, converter, stored_version(trial, row));
+	if (!migrate_converter_needs(converter, trial->migration))
+		return;
+	values = palloc(natts * sizeof(Datum));
+	nulls = palloc(natts * sizeof(bool));
 	memcpy(values, slot->tts_values, natts * sizeof(Datum));
 	memcpy(nulls, slot->tts_isnull, natts * sizeof(bool));
 
@@ -181,7 +184,7 @@ count_failure(Trial *trial, const ErrorData *error)
 	if (trial->result->rows_failed++ > 0)
 		return;
 	second = migrate_try(show_row, &failed);
-	if (second != NULL && migrate_attempt_is_about_server(second))
+	if (second != NULL && migrate_try_is_about_server(second))
 		ReThrowError(second);
 	if (failed.json == NULL)
 		failed.json = psprintf("{\"ctid\": \"(%u,%u)\"}",
@@ -229,7 +232,7 @@ try_run(Trial *trial, BlockNumber from, BlockNumber to)
 	trial->blocks_read += to - from;
 	while ((error = migrate_try(try_rows, trial)) != NULL)
 	{
-		if (migrate_attempt_is_about_server(error))
+		if (migrate_try_is_about_server(error))
 			ReThrowError(error);
 		count_failure(trial, error);
 		FreeErrorData(error);

@@ -11,9 +11,9 @@
  * - the new columns, nullable and without default;
  * - the write triggers, first and last among BEFORE triggers, ENABLE ALWAYS so that
  *   logical replication and session_replication_role = replica do not pass them by;
- * - CHECK (row_version >= v) NOT VALID: enforced on every write from now on, so
- *   a write that got past the trigger fails instead of leaving a stale row, and
- *   once validated it is the proof that none is left.
+ * - CHECK (row_version >= v) NOT VALID (or more, see proof.c): enforced on every
+ *   write from now on, so a write that got past the trigger fails instead of
+ *   leaving a stale row, and once validated it is the proof that none is left.
  *
  * The lock is what makes the switch safe for others: no statement is running on
  * the table when the transaction commits, and the next one takes its lock, and
@@ -58,6 +58,7 @@
 #include "lifecycle/definition_check.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
+#include "lifecycle/proof.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
@@ -402,13 +403,16 @@ static void
 alter_table(Migration *migration, const Managed *managed, int32 version)
 {
 	char	   *proof = migrate_migration_proof_name(managed->version_column, version);
+	int32		needed_from;
+	char	   *condition = migrate_proof_condition(migration, managed->version_column,
+													version, &needed_from);
 
 	migrate_store_ddl(migration->relid,
-					  psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s >= %d) NOT VALID%s",
+					  psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID%s",
 							   migrate_store_relation_sql(migration->relid),
-							   quote_identifier(proof),
-							   quote_identifier(managed->version_column), version,
+							   quote_identifier(proof), condition,
 							   add_columns_sql(migration)));
+	migrate_proof_record(migration, managed->version_column, version, needed_from);
 	retype_domains(migration);
 	migrate_constraint_add(migration);
 	if (!OidIsValid(write_trigger_oid(migration->relid)))

@@ -116,10 +116,11 @@ is_same(const LossyColumn *column, Datum stored, bool stored_isnull, Datum known
 	return datum_image_eq(stored, known, column->attr->attbyval, column->attr->attlen);
 }
 
-/* Does the row in the converter hold a value that is nowhere else? */
+/* Does the row in the converter hold a value that is nowhere else? Without need, up gave none. */
 static bool
 would_lose(Converter *converter, int live, List *columns)
 {
+	bool		needed = migrate_converter_needs(converter, live);
 	ListCell   *lc;
 
 	foreach(lc, columns)
@@ -129,7 +130,7 @@ would_lose(Converter *converter, int live, List *columns)
 		Datum		known = column->missing;
 		bool		known_isnull = column->missing_isnull;
 
-		if (column->up >= 0)
+		if (column->up >= 0 && needed)
 			known = migrate_converter_evaluate(converter, live, true, column->up,
 											   &known_isnull);
 		if (!is_same(column, converter->slot->tts_values[i], converter->slot->tts_isnull[i],

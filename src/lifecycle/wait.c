@@ -34,6 +34,7 @@
 #include "shmem.h"
 
 #define POLL_INTERVAL	50		/* milliseconds */
+#define POLLS_PER_CIRCLE_CHECK	20
 
 static void
 check_transaction(void)
@@ -78,6 +79,27 @@ is_complete(const char *name)
 			 errdetail("It is %s.", migrate_migration_state_name(migration->state))));
 }
 
+/*
+ * An index's builder passes us by from the moment we are entered as waiting. One
+ * that looked for older snapshots just before, while this statement already had
+ * its own, waits for us as we wait for it, and no deadlock detector sees it.
+ */
+static void
+check_circle(void)
+{
+	if (migrate_store_fetch("SELECT 1 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
+							"  AND a.backend_type = 'migrate index builder'"
+							" WHERE l.locktype = 'virtualxid' AND NOT l.granted AND l.virtualxid ="
+							"  (SELECT virtualxid FROM pg_locks"
+							"   WHERE pid = pg_backend_pid() AND locktype = 'virtualxid' LIMIT 1)",
+							STORE_NO_ARGS) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+				 errmsg("migrate.wait() and the building of an index wait for each other"),
+				 errdetail("The building began in the moment in which this statement did."),
+				 errhint("Call migrate.wait() again.")));
+}
+
 static bool
 poll_until_complete(const char *name, int64 timeout)
 {
@@ -87,12 +109,14 @@ poll_until_complete(const char *name, int64 timeout)
 	TimestampTz begin = GetCurrentTimestamp();
 	bool		complete;
 
-	for (;;)
+	for (int polls = 1;; polls++)
 	{
 		long		left;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(scratch);
+		if (polls % POLLS_PER_CIRCLE_CHECK == 0)
+			check_circle();
 		complete = is_complete(name);
 		left = timeout < 0 ? POLL_INTERVAL
 			: timeout - TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp());

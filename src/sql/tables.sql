@@ -36,6 +36,8 @@ CREATE TABLE migrate.migration (
 	state			text NOT NULL DEFAULT 'defined'
 		CHECK (state IN ('defined', 'expanded', 'complete', 'contracted', 'rolled back')),
 	version			integer,					-- the row version that expand gave it
+	needed_from		integer NOT NULL DEFAULT 0,	-- rows below are converted whether "needed" or not
+	proof			text,						-- its constraint's text, where it has a "needed"
 	depends_on		text[] NOT NULL,
 	add_source		text,						-- the definition, as it was given
 	up_source		text,
@@ -76,10 +78,10 @@ CREATE TABLE migrate.added_constraint (
 	PRIMARY KEY (migration, name)
 );
 
--- One assignment of up ('u') or down ('d').
+-- One assignment of up ('u') or down ('d'); or, with an empty target, the predicate "needed" ('n').
 CREATE TABLE migrate.assignment (
 	migration		text NOT NULL,
-	direction		"char" NOT NULL CHECK (direction IN ('u', 'd')),
+	direction		"char" NOT NULL CHECK (direction IN ('u', 'd', 'n')),
 	target			name NOT NULL,
 	expression		text,						-- qualified text, from expand on
 	PRIMARY KEY (migration, direction, target)

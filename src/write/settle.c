@@ -158,6 +158,7 @@ settle(RowWrite *write, TupleTableSlot *handed_on)
 
 	migrate_row_write_begin(write, write->row);
 	migrate_converter_load(write->converter, write->row);
+	migrate_converter_note_needed(write->converter, handed_on, write->conversion->version);
 	migrate_converter_reconcile(write->converter, set, false);
 	tuple = migrate_row_write_take(write);
 	migrate_row_write_end(write);

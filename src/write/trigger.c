@@ -172,6 +172,46 @@ rewrites_older_forms(const Conversion *conversion, int migration, int32 stored_v
 }
 
 /*
+ * Has an UPDATE changed an input of everything that a migration computes? What
+ * it had computed for the row as it was does not matter then. (A column that
+ * it rewrites may differ from what is stored only for having been read.)
+ */
+static bool
+is_computed_anew(const LiveMigration *live, const Bitmapset *changed)
+{
+	Bitmapset  *inputs = live->added == NULL ? bms_copy(changed)
+		: bms_difference(changed, live->rewritten);
+	ListCell   *lc;
+
+	foreach(lc, live->ups)
+	{
+		const Assignment *up = lfirst(lc);
+
+		if (!up->generated && !bms_overlap(up->inputs, inputs))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * May an UPDATE end a stale row's need of a migration? What the row reads as
+ * before is kept by it where it does not change that, so the row has to be
+ * converted first.
+ */
+static bool
+may_end_need(const RowWrite *write, const LiveMigration *live, TupleTableSlot *stored,
+			 const Bitmapset *updated_columns)
+{
+	Bitmapset  *changed;
+
+	if (live->needed == NULL)
+		return false;
+	changed = migrate_written_by_update(write->conversion, updated_columns,
+										stored, stored, write->row);
+	return changed != NULL && !is_computed_anew(live, changed);
+}
+
+/*
  * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
  * that only the row's upgrade gives a value to? So it is too with one that the
  * upgrade rewrites in place and that a form which the row has depends on: that
@@ -191,6 +231,8 @@ concerns_newer_forms(const RowWrite *write, TupleTableSlot *stored, int32 stored
 		if (live->version <= stored_version)
 			continue;
 		if (migrate_written_any(conversion, live->added, updated_columns, stored, write->row))
+			return true;
+		if (may_end_need(write, live, stored, updated_columns))
 			return true;
 		if (rewrites_older_forms(conversion, i, stored_version) &&
 			migrate_written_any(conversion, live->rewritten, updated_columns,
@@ -216,6 +258,7 @@ store_updated_in_old_forms(RowWrite *write, TupleTableSlot *stored, int32 stored
 	migrate_excuse_note_write(write->conversion, set);
 	migrate_row_write_begin(write, stored);
 	migrate_converter_load(write->converter, write->row);
+	migrate_converter_note_needed(write->converter, stored, stored_version);
 	migrate_converter_reconcile_and_upgrade(write->converter, set, stored_version);
 	tuple = migrate_row_write_take(write);
 	migrate_row_write_end(write);
@@ -232,6 +275,8 @@ store_updated_stale(RowWrite *write, TupleTableSlot *stored, int32 stored_versio
 	migrate_row_write_begin(write, stored);
 	migrate_converter_load(write->converter, stored);
 	migrate_converter_upgrade(write->converter, stored_version, false);
+	migrate_converter_note_needed(write->converter, write->converter->slot,
+								  write->conversion->version);
 	set = migrate_written_by_update(write->conversion, updated_columns, stored,
 									write->converter->slot, write->row);
 	migrate_excuse_note_write(write->conversion, set);
@@ -257,6 +302,7 @@ store_updated_converted(RowWrite *write, TupleTableSlot *stored, int32 given_ver
 
 	migrate_row_write_begin(write, stored);
 	migrate_converter_load(write->converter, write->row);
+	migrate_converter_note_needed(write->converter, stored, write->conversion->version);
 	migrate_converter_reconcile(write->converter, set, false);
 	tuple = migrate_row_write_take(write);
 	migrate_row_write_end(write);

@@ -49,6 +49,19 @@ sub indexes
 		WHERE i.indrelid = '$name'::regclass AND NOT i.indisprimary");
 }
 
+# Wait for a completion. A wait that begins in the same moment as a building is
+# told so, and to call again.
+sub completed
+{
+	my ($name) = @_;
+	my ($rc, $out, $err);
+	do
+	{
+		($rc, $out, $err) = $node->psql('postgres', "SELECT migrate.wait('$name', '60s')");
+	} while ($err =~ /wait for each other/);
+	return $out . $err;
+}
+
 my $builder = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'migrate index builder'";
 
 # Who waits for the completion holds a snapshot, for which a concurrent build
@@ -59,17 +72,41 @@ foreach my $stale ('', ', while_stale => true')
 
 	create($name, 50000);
 	declare($name, $stale);
-	is(sql("SELECT migrate.wait('$name', '60s')"), 't', "$name: completed while somebody waits for it");
+	is(completed($name), 't', "$name: completed while somebody waits for it");
 	$node->poll_query_until('postgres',
 		"SELECT count(*) = 1 FROM pg_index WHERE indrelid = '$name'::regclass AND NOT indisprimary");
 	is(indexes($name), "${name}_b_idx", "$name: the plain index is there, and no other");
 }
 
+# A statement that takes its snapshot, is then looked at by a builder, and only
+# then says that it waits: each would wait for the other.
+create('circle', 1000);
+my ($lock_in, $lock_out, $lock_err) = ('', '', '');
+my $timer = IPC::Run::timeout(120);
+my $lock = IPC::Run::start(
+	[ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres') ],
+	'<', \$lock_in, '>', \$lock_out, '2>', \$lock_err, $timer);
+$lock_in .= "SELECT pg_advisory_lock(42);\nSELECT 'locked';\n";
+$lock->pump until $lock_out =~ /locked/;
+my ($wait_out, $wait_err) = ('', '');
+my $waiter = IPC::Run::start(
+	[ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres'), '-c',
+		"SELECT migrate.wait('circle') FROM (SELECT pg_advisory_lock(42) OFFSET 0) s" ],
+	'<', \undef, '>', \$wait_out, '2>', \$wait_err, $timer);
+$node->poll_query_until('postgres',
+	"SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 42 AND NOT granted)");
+declare('circle', ', while_stale => true');
+$node->poll_query_until('postgres', "SELECT EXISTS ($builder AND wait_event_type = 'Lock')");
+$lock_in .= "\\q\n";
+$lock->finish;
+$waiter->finish;
+like($wait_err, qr/wait for each other/, 'a wait that a building waits for is told so');
+is(completed('circle'), 't', 'and then the building goes on');
+
 # An old snapshot holds the builder up; killed meanwhile, it leaves an invalid
 # index, and the next one begins anew.
 create('crash', 1000);
 my ($in, $out, $err) = ('', '', '');
-my $timer = IPC::Run::timeout(120);
 my $holder = IPC::Run::start(
 	[ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres') ],
 	'<', \$in, '>', \$out, '2>', \$err, $timer);
@@ -80,8 +117,9 @@ $node->poll_query_until('postgres', "SELECT EXISTS ($builder AND wait_event_type
 like(indexes('crash'), qr/invalid/, 'a concurrent build is held up by an old snapshot');
 kill 'KILL', sql($builder);
 $holder->finish;
-$node->poll_query_until('postgres', 'SELECT true');
-is(sql("SELECT migrate.wait('crash', '60s')"), 't', 'completed after the builder was killed');
+# (psql may be gone before it is written to, while the server does not let it in.)
+until (eval { $node->poll_query_until('postgres', 'SELECT true') }) { }
+is(completed('crash'), 't', 'completed after the builder was killed');
 $node->poll_query_until('postgres',
 	"SELECT count(*) = 1 FROM pg_index WHERE indrelid = 'crash'::regclass AND NOT indisprimary");
 is(indexes('crash'), 'crash_b_idx', 'no invalid index is left behind');

@@ -1,214 +1,29 @@
 # Whatever is written in whichever form, through a table's whole life of migrations,
-# reads in every form as a plain model says; also while rows are converted and
-# several clients are at it at once.
-#
-# Environment: MIGRATE_MODEL_STEPS, how many statements for each table (default
-# 2500); MIGRATE_MODEL_SEED, to repeat a run. On a failure the last statements are
-# shown as a script.
+# reads in every form as a plain model says.
 use strict;
 use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use MigrationMaker;
-use MigrationModel;
+use ModelTest;
 use PsqlPipe;
-use TableTraffic;
 
-my $steps = $ENV{MIGRATE_MODEL_STEPS} // 2500;
-my $seed = $ENV{MIGRATE_MODEL_SEED} // int(rand(1_000_000_000));
-note("seed $seed, $steps statements for each table");
-srand($seed);
-
-my $node = PostgreSQL::Test::Cluster->new('model');
-$node->init(extra => [ '--no-locale', '-E', 'UTF8' ]);
-$node->append_conf('postgresql.conf', <<'CONF');
-shared_preload_libraries = 'migrate'
-migrate.autostart = off
-fsync = off
-CONF
-$node->start;
-$node->safe_psql('postgres', 'CREATE EXTENSION migrate; ' . MigrationMaker::functions());
-
-# Not every version of the extension takes a migration that works in place.
-my ($status) = $node->psql('postgres', q{CREATE TABLE probe (a integer);
-	SELECT migrate.define('probe', 'probe', up => 'a = abs(a)')}, on_error_die => 0);
-my $mends = $status == 0;
-
-sub chance { return rand() < $_[0]; }
-sub pick { return $_[ int(rand(@_)) ]; }
-
-# ---- tables: their columns are id, part, i0, s0 and note, in whatever order ----
-
-my %tables = (
-	plain => {
-		sql => <<'SQL', conflict => ['id'], partitions => [] },
-CREATE TABLE plain (id integer PRIMARY KEY, part integer, gone integer, i0 integer DEFAULT 5, s0 text,
-	note text DEFAULT 'New');
-ALTER TABLE plain DROP COLUMN gone;
-SQL
-
-	# Columns at other places in every partition; one is partitioned itself.
-	parted => {
-		sql => <<'SQL', conflict => [ 'id', 'part' ], partitions => [ 0, 1, 2 ] });
-CREATE TABLE parted (id integer, part integer, i0 integer DEFAULT 5, s0 text, note text DEFAULT 'New',
-	PRIMARY KEY (id, part)) PARTITION BY LIST (part);
-CREATE TABLE parted_p0 PARTITION OF parted FOR VALUES IN (0);
-CREATE TABLE parted_p1 (gone integer, note text DEFAULT 'New', s0 text, i0 integer DEFAULT 5, part integer NOT NULL,
-	id integer NOT NULL, gone2 text);
-ALTER TABLE parted_p1 DROP COLUMN gone, DROP COLUMN gone2;
-ALTER TABLE parted ATTACH PARTITION parted_p1 FOR VALUES IN (1);
-CREATE TABLE parted_p2 (s0 text, id integer NOT NULL, i0 integer DEFAULT 5, note text DEFAULT 'New', part integer NOT NULL)
-	PARTITION BY RANGE (id);
-CREATE TABLE parted_p2_low PARTITION OF parted_p2 FOR VALUES FROM (MINVALUE) TO (30);
-CREATE TABLE parted_p2_high (note text DEFAULT 'New', gone integer, s0 text, id integer NOT NULL,
-	i0 integer DEFAULT 5, part integer NOT NULL);
-ALTER TABLE parted_p2_high DROP COLUMN gone;
-ALTER TABLE parted_p2 ATTACH PARTITION parted_p2_high FOR VALUES FROM (30) TO (MAXVALUE);
-ALTER TABLE parted ATTACH PARTITION parted_p2 FOR VALUES IN (2);
-CREATE TABLE parted_rest PARTITION OF parted DEFAULT;
-SQL
-
-# With a trigger that sets a column, of whatever form it is told.
-$tables{triggered} = {
-	sql => <<'SQL', conflict => ['id'], partitions => [], has_trigger => 1 };
-CREATE TABLE triggered (id integer PRIMARY KEY, part integer, i0 integer DEFAULT 5, s0 text, note text DEFAULT 'New');
-CREATE FUNCTION set_column() RETURNS trigger LANGUAGE plpgsql AS $$
-	BEGIN
-		IF current_setting('model.target') <> '' AND NEW.id % 3 = 0 THEN
-			NEW := jsonb_populate_record(NEW, jsonb_build_object(current_setting('model.target'),
-				nullif(current_setting('model.value'), '\N')));
-		END IF;
-		RETURN NEW;
-	END $$;
-CREATE TRIGGER set_column BEFORE INSERT OR UPDATE ON triggered FOR EACH ROW EXECUTE FUNCTION set_column();
-SQL
-
-# ---- running statements and comparing ----
-
-my @log;
-my %done;
-
-sub show_script
-{
-	my ($why) = @_;
-	diag("$why\n\nseed $seed; the last statements:\n");
-	diag("$_;") foreach @log;
-	return;
-}
-
-sub record
-{
-	push @log, $_[0];
-	shift @log if @log > 60;
-	return;
-}
-
-sub give_up
-{
-	show_script($_[0]);
-	fail('the table is as the model');
-	done_testing();
-	exit 1;
-}
-
-sub compare
-{
-	my ($sql, $expected, $got) = @_;
-	my @expected = sort @$expected;
-	my @got = sort @$got;
-	return if "@expected" eq "@got" && @expected == @got;
-	my %got = map { $_ => 1 } @got;
-	my %expected = map { $_ => 1 } @expected;
-	give_up("$sql\nexpected and not got:\n"
-		  . join('', map { "\t$_\n" } grep { !$got{$_} } @expected)
-		  . "got and not expected:\n" . join('', map { "\t$_\n" } grep { !$expected{$_} } @got));
-	return;
-}
-
-# Do to the model what the statement says: the rows expected, or a code.
-sub apply
-{
-	my ($model, $statement) = @_;
-	my $before = $model->snapshot;
-	my @lines = eval { $statement->{code}->() };
-
-	return { lines => (@lines == 1 && !defined $lines[0] ? undef : \@lines) } unless $@;
-	die $@ unless ref $@;
-	$model->restore($before);
-	return { code => $@->{state} };
-}
-
-sub judge
-{
-	my ($sql, $expected, $lines, $error) = @_;
-	my ($code) = ($error // '') =~ /ERROR:  (\w+):/;
-
-	$done{statements}++;
-	$done{failing}++ if $expected->{code};
-	if ($expected->{code} || defined $error)
-	{
-		give_up("$sql\nfails: " . ($error // '(not)') . "\nexpected: " . ($expected->{code} // '(not)'))
-		  unless $expected->{code} && defined $code && $code =~ /^(22P02|23505)$/;
-		return;
-	}
-	compare($sql, $expected->{lines}, $lines) if $expected->{lines};
-	return;
-}
-
-sub execute
-{
-	my ($psql, $model, $statement) = @_;
-	record($statement->{sql});
-	my $expected = apply($model, $statement);
-	judge($statement->{sql}, $expected, $psql->query($statement->{sql}));
-	return defined $expected->{code} ? 0 : 1;
-}
-
-sub must
-{
-	my ($psql, $sql) = @_;
-	record($sql);
-	my ($lines, $error) = $psql->query($sql);
-	give_up("$sql\n$error") if defined $error;
-	return @$lines;
-}
+my ($node, $steps) = start_server(4000);
 
 # ---- a table's life ----
 
 sub begin_life
 {
 	my ($name) = @_;
-	my $model = MigrationModel->new(keys => [ 'id', 'part' ],
-		columns => [ [ 'i0', 'i' ], [ 's0', 't' ], [ 'note', 't' ] ],
-		defaults => { i0 => 5, note => 'New' });
-	my $life = { name => $name, model => $model, maker => MigrationMaker->new(table => $name, mends => $mends),
-		psql => PsqlPipe->new($node->connstr('postgres')), waiting => [], floor => 1 };
-
-	@log = ($tables{$name}{sql});
-	$node->safe_psql('postgres', $tables{$name}{sql});
-	return $life;
+	return { name => $name, table => table_of($name), model => new_model(),
+		maker => MigrationMaker->new(table => $name),
+		psql => PsqlPipe->new($node->connstr('postgres')), waiting => [] };
 }
-
-sub traffic_of
-{
-	my ($life, @ids) = @_;
-	return TableTraffic->new(table => $life->{name}, model => $life->{model},
-		conflict => $tables{ $life->{name} }{conflict}, partitions => $tables{ $life->{name} }{partitions},
-		floor => sub { $life->{floor} },
-		oldest_form => sub {
-			my %added = map { $_->[0] => 1 } map { @{ $_->{add} } } @{ $life->{model}{live} };
-			return [ grep { !$added{$_} } @_ ];
-		},
-		ids => \@ids);
-}
-
-sub quoted { return "'" . ($_[0] =~ s/'/''/gr) . "'"; }
 
 # Expand one that was rolled back, or a new one.
 sub expand
@@ -225,7 +40,7 @@ sub expand
 	must($life->{psql}, 'SELECT migrate.expand(' . quoted($migration->{name}) . ')');
 	$life->{model}->expand($migration);
 	$migration->{done}->();
-	$done{expanded}++;
+	count_done('expanded');
 	return;
 }
 
@@ -244,7 +59,7 @@ sub rollback
 	$migration->{complete} = 0;
 	push @{ $life->{waiting} }, $migration;
 	take_notes($life) if $migration->{in_place};
-	$done{'rolled back'}++;
+	count_done('rolled back');
 	return;
 }
 
@@ -271,7 +86,7 @@ sub complete
 		  . quoted($life->{name}) . " AND state = 'expanded'");
 	give_up("not complete: @left") if @left;
 	$_->{complete} = 1 foreach @{ $life->{model}{live} };
-	$done{completed}++;
+	count_done('completed');
 	return;
 }
 
@@ -293,8 +108,7 @@ sub contract
 	must($life->{psql}, $_) foreach $traffic->forget_columns(@{ $migration->{remove} });
 	must($life->{psql}, 'SELECT migrate.contract(' . quoted($migration->{name}) . ", '10 s')");
 	$model->contract($migration);
-	$life->{floor} = $migration->{version} if $migration->{version} > $life->{floor};
-	$done{contracted}++;
+	count_done('contracted');
 	return;
 }
 
@@ -363,7 +177,7 @@ sub transaction
 sub set_trigger
 {
 	my ($life, $traffic) = @_;
-	must($life->{psql}, $traffic->next_trigger) if $tables{ $life->{name} }{has_trigger};
+	must($life->{psql}, $traffic->next_trigger) if $life->{table}{has_trigger};
 	return;
 }
 
@@ -371,7 +185,7 @@ sub one_client
 {
 	my ($name) = @_;
 	my $life = begin_life($name);
-	my $traffic = traffic_of($life, 0, 60);
+	my $traffic = new_traffic($name, $life->{model}, 0, 60);
 
 	foreach my $step (1 .. $steps)
 	{
@@ -388,8 +202,8 @@ sub one_client
 	return;
 }
 
-one_client($_) foreach sort keys %tables;
+one_client($_) foreach qw(plain parted triggered);
 
-note(join ', ', map { "$done{$_} $_" } sort keys %done);
+note(count_done());
 $node->stop;
 done_testing();

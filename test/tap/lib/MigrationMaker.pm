@@ -10,7 +10,6 @@ package MigrationMaker;
 use strict;
 use warnings;
 
-# mends: are in-place migrations wanted, too?
 sub new
 {
 	my ($class, %args) = @_;
@@ -75,11 +74,13 @@ sub column { my ($self, $prefix) = @_; return $prefix . ++$self->{count}; }
 
 sub link_number
 {
-	my ($self, $model) = @_;
+	my ($self, @models) = @_;
+	my $model = $models[0];
 	my $old = $self->{number};
 	my $kinds = $model->type($old) eq 'x' ? \%untext : \%number;
 	my $kind = pick(sort keys %$kinds);
-	my ($largest) = sort { $b <=> $a } map { $model->type($old) eq 'i' ? abs($_->{$old} // 0) : 0 } $model->rows;
+	my ($largest) = sort { $b <=> $a } map { abs($_->{$old} // 0) }
+	  $model->type($old) eq 'i' ? map { $_->rows } @models : ();
 
 	$kind = 'over' if $kind eq 'times' && ($largest // 0) > 10000;
 	my ($type, $up, $up_code, $down, $down_code) = @{ $kinds->{$kind} };
@@ -138,14 +139,14 @@ sub mend
 		down => [], done => sub { }, undone => sub { } };
 }
 
-# A migration that may follow; it is the table's leaf when it has been expanded.
+# A migration that may follow, the table being as all the models together say.
 sub next_migration
 {
-	my ($self, $model) = @_;
+	my ($self, @models) = @_;
 	my $draw = rand();
-	my $migration = $draw < 0.5 ? $self->link_number($model)
+	my $migration = $draw < 0.5 ? $self->link_number(@models)
 	  : $draw < 0.8 ? (@{ $self->{name} } == 1 ? $self->split_name : $self->join_name)
-	  : $draw < 0.92 || !$self->{mends} ? $self->derive
+	  : $draw < 0.92 ? $self->derive
 	  : $self->mend;
 
 	$migration->{name} = "$self->{table} $migration->{name}";

@@ -23,7 +23,8 @@ sub new
 {
 	my ($class, %args) = @_;
 	return bless { columns => [ @{ $args{columns} } ], keys => $args{keys},
-		defaults => $args{defaults} // {}, rows => {}, live => [], version => 1 }, $class;
+		defaults => $args{defaults} // {}, rows => {}, live => [],
+		version => 1, floor => 1 }, $class;
 }
 
 sub fail { die { state => $_[0] }; }
@@ -202,8 +203,19 @@ sub end_migration
 	return $self->drop_columns(@gone);
 }
 
-sub contract { my ($self, $m) = @_; return $self->end_migration($m, @{ $m->{remove} }); }
-sub rollback { my ($self, $m) = @_; return $self->end_migration($m, map { $_->[0] } @{ $m->{add} }); }
+sub contract
+{
+	my ($self, $migration) = @_;
+
+	$self->{floor} = $migration->{version} if $migration->{version} > $self->{floor};
+	return $self->end_migration($migration, @{ $migration->{remove} });
+}
+
+sub rollback
+{
+	my ($self, $migration) = @_;
+	return $self->end_migration($migration, map { $_->[0] } @{ $migration->{add} });
+}
 
 # Who among the live ones reads or assigns columns, besides one migration?
 sub users_of

@@ -28,6 +28,9 @@ sub send
 	return;
 }
 
+# Becomes readable when the result begins to come.
+sub handle { return $_[0]{out}; }
+
 # The rows as lines, and the error: code and text, or undef.
 sub receive
 {

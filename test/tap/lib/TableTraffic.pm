@@ -6,7 +6,12 @@
 # of several, or of none.
 #
 # partitions: numbers of the partitions that may be named; column "part" tells
-# which one a row is in. ids: [from, to), so that several may work at once.
+# which one a row is in. ids: [from, to), so that several may work at once; shared:
+# somebody else may have locked a row.
+#
+# While somebody else changes the table's state it is not known whether a
+# statement comes before or after. It must mean the same either way: what is going
+# is hidden, and what stays has to be named by each INSERT. See restrict().
 package TableTraffic;
 
 use strict;
@@ -24,6 +29,29 @@ sub chance { return rand() < $_[0]; }
 sub pick { return $_[ int(rand(@_)) ]; }
 sub some { my ($p, @list) = @_; return grep { chance($p) } @list; }
 
+# Until told otherwise, name none of some columns, and in INSERTs all of others.
+sub restrict
+{
+	my ($self, $hidden, $named) = @_;
+
+	$self->{restricted} = 1;
+	$self->{hidden} = { map { $_ => 1 } @$hidden };
+	$self->{named} = $named;
+	return;
+}
+
+sub unrestrict { my ($self) = @_; delete @{$self}{qw(restricted hidden named)}; return; }
+
+# The columns that may be named.
+sub names
+{
+	my ($self) = @_;
+	return grep { !$self->{hidden}{$_} } $self->{model}->names;
+}
+
+# Is the table's version known, and what it means?
+sub knows_version { my ($self) = @_; return @{ $self->{model}{live} } && !$self->{restricted}; }
+
 # ---- values ----
 
 my @words = ('Ann', 'Bob Lee', '', ' ', ' x', 'a b c', 'Lee, Ann', q{O'Brien}, 'J\\x', 'Z', "\xc3\x9cn\xc3\xaf c");
@@ -38,7 +66,7 @@ sub value
 
 	return undef if chance(0.12);
 	return int(rand(101)) - 50 if $type eq 'i';
-	return $can_refuse && chance(0.04) ? 'cbad' : 'c' . (int(rand(101)) - 50) if $type eq 'x';
+	return $can_refuse && !$self->{restricted} && chance(0.04) ? 'cbad' : 'c' . (int(rand(101)) - 50) if $type eq 'x';
 	return chance(0.03) ? long_text() : pick(@words);
 }
 
@@ -46,7 +74,6 @@ sub literal
 {
 	my ($value) = @_;
 	return 'NULL' unless defined $value;
-	return $value if $value =~ /^\d+$/;
 	return "'" . ($value =~ s/'/''/gr) . "'";
 }
 
@@ -72,19 +99,19 @@ sub copy_line
 
 # ---- parts of statements ----
 
-sub all_columns { my ($self) = @_; return ('id', 'part', $self->{model}->names); }
+sub all_columns { my ($self) = @_; return ('id', 'part', $self->names); }
 
 # Columns to set: of one form or another, of several, of all, of none.
 sub columns_to_set
 {
 	my ($self) = @_;
-	my @columns = $self->{model}->names;
+	my @columns = $self->names;
 	my $draw = rand();
 
 	return $draw < 0.1 ? () : $draw < 0.5 ? (pick(@columns)) : $draw < 0.9 ? some(0.35, @columns) : @columns;
 }
 
-sub returning { my ($self) = @_; return [ "id", some(0.5, $self->{model}->names, "part") ]; }
+sub returning { my ($self) = @_; return [ "id", some(0.5, $self->names, "part") ]; }
 
 # A predicate: SQL and a function of the row that yields 1, 0 or undef.
 sub predicate
@@ -110,7 +137,7 @@ sub predicate
 		return [ "($one->[0] OR $two->[0])", sub { $one->[1]->(@_) || $two->[1]->(@_) } ] if chance(0.5);
 		return [ "($one->[0] AND $two->[0])", sub { $one->[1]->(@_) && $two->[1]->(@_) } ];
 	}
-	my $column = pick($self->{model}->names);
+	my $column = pick($self->names);
 	return [ "$a$column IS NULL", sub { !defined $_[0]{$column} } ] if chance(0.3);
 	my $row = $self->any_row;
 	my $value = $row && chance(0.7) ? $row->{$column} : $self->value($column);
@@ -164,7 +191,7 @@ sub assigned
 		return [ $self->typed($column, $value), sub { $value } ];
 	}
 	return [ 'DEFAULT', sub { $self->{model}{defaults}{$column} } ] if $draw < 0.63;
-	my $from = pick(grep { $self->{model}->type($_) eq $type } $self->{model}->names);
+	my $from = pick(grep { $self->{model}->type($_) eq $type } $self->names);
 	if ($other && $draw < 0.8)
 	{
 		return [ "$other.$from", sub { $_[1]{$from} } ];
@@ -214,7 +241,8 @@ sub new_ids
 sub proposed
 {
 	my ($self, $target, $count) = @_;
-	my @columns = $self->columns_to_set;
+	my %columns = map { $_ => 1 } $self->columns_to_set, @{ $self->{named} // [] };
+	my @columns = sort keys %columns;
 	my @ids = grep {
 		my $old = $self->{model}{rows}{$_};
 		!$old || !defined $target->{part} || $old->{part} == $target->{part}
@@ -230,6 +258,8 @@ sub proposed
 }
 
 sub new_part { my ($self) = @_; return @{ $self->{partitions} } ? pick(0 .. 3) : 0; }
+
+sub is_needed { my ($self, $column) = @_; return grep { $_ eq $column } @{ $self->{named} // [] }; }
 
 sub values_list
 {
@@ -248,7 +278,7 @@ sub insert
 	my $target = $self->target;
 	my ($columns, @rows) = $self->proposed($target, pick(1, 1, 1, 3));
 	my $returning = $self->returning;
-	my @version = @{ $self->{model}{live} } ? ('row_version') : ();
+	my @version = $self->knows_version ? ('row_version') : ();
 	my $what = join ', ', @$columns;
 	my $values = $self->values_list($columns, @rows);
 	my $source = chance(0.25) ? "SELECT * FROM (VALUES $values) v ($what)" : "VALUES $values";
@@ -267,6 +297,7 @@ sub insert_select
 	my $row = $self->any_row or return $self->insert;
 	my ($id) = $self->new_ids(1);
 	my $set = $self->assignments('o.');
+	$set->{$_} //= $self->assigned($_, 'o.') foreach @{ $self->{named} // [] };
 	my @columns = sort keys %$set;
 	my $returning = $self->returning;
 	my $sources = join ', ', map { $set->{$_}[0] eq 'DEFAULT' ? 'NULL' : $set->{$_}[0] } @columns;
@@ -291,7 +322,7 @@ sub update
 	my $where = $self->predicate;
 	my $set = $self->assignments('');
 	my $returning = $self->returning;
-	my $version = @{ $self->{model}{live} } ? ', row_version' : '';
+	my $version = $self->knows_version ? ', row_version' : '';
 
 	if (!defined $target->{part} && @{ $self->{partitions} } && chance(0.15))
 	{
@@ -312,14 +343,14 @@ sub write_back
 {
 	my ($self) = @_;
 	my $row = $self->any_row or return $self->insert;
-	my @columns = $self->{model}->names;
+	my @columns = $self->names;
 	my %new = %$row;
 	my @changed = map { pick(@columns) } 1 .. int(rand(3));
 	$new{$_} = $self->value($_) foreach @changed;
 	my $set = join ', ', map { "$_ = " . $self->typed($_, $new{$_}) } 'id', 'part', @columns;
 	my $returning = $self->returning;
 
-	$set .= ', row_version = row_version' if chance(0.3) && @{ $self->{model}{live} };
+	$set .= ', row_version = row_version' if chance(0.3) && $self->knows_version;
 	return { sql => "UPDATE $self->{table} SET $set WHERE id = $row->{id} RETURNING "
 		  . join(', ', @$returning),
 		code => sub {
@@ -360,7 +391,7 @@ sub merge
 	my ($columns, @rows) = $self->proposed({}, pick(2, 4));
 	my ($given_columns) = $self->proposed({}, 0);
 	my @named = grep { !/^(id|part)$/ } @$columns;
-	my @other = some(0.5, @named);
+	my @other = map { $_->[0] } grep { $_->[1] || chance(0.5) } map { [ $_, $self->is_needed($_) ] } @named;
 	my $set = $self->assignments('t.', undef);
 	my $when = $self->predicate('t');
 	my $insert = sub {
@@ -396,7 +427,7 @@ sub update_from
 	return $self->insert unless $row;
 	my $set = $self->assignments('t.', 'o');
 	my @returning = some(0.5, $self->all_columns);
-	my $column = pick($self->{model}->names);
+	my $column = pick($self->names);
 
 	return { sql => "UPDATE $self->{table} t SET " . set_clause($set)
 		  . " FROM $self->{table} o WHERE t.id = $row->{id} AND o.id = $other->{id} RETURNING "
@@ -412,7 +443,7 @@ sub multi_assign
 {
 	my ($self) = @_;
 	my $row = $self->any_row or return $self->insert;
-	my ($first, $second) = map { pick($self->{model}->names) } 1 .. 2;
+	my ($first, $second) = map { pick($self->names) } 1 .. 2;
 	return $self->update if $first eq $second || $self->{model}->type($first) ne $self->{model}->type($second);
 	my $returning = $self->returning;
 
@@ -477,7 +508,7 @@ sub copy
 sub copy_stored
 {
 	my ($self) = @_;
-	my $floor = $self->{floor}->();
+	my $floor = $self->{model}{floor};
 	my @versions = ($floor, grep { $_ > $floor } map { $_->{version} } @{ $self->{model}{live} });
 	my $version = pick(@versions);
 	my %not_yet = map { $_->[0] => 1 } map { @{ $_->{add} } }
@@ -487,14 +518,14 @@ sub copy_stored
 	my $taken = $self->{model}{rows}{$id};
 	my $row = { id => $id, part => $taken ? $taken->{part} : $self->new_part };
 
-	return $self->copy unless @{ $self->{model}{live} };
+	return $self->copy unless $self->knows_version;
 
 	# What a row of that version looks like, as a write of its oldest form would make it.
 	local $self->{model}{trigger} = undef;
 	local $self->{model}{live} = [ grep { $_->{version} <= $version } @{ $self->{model}{live} } ];
-	my @given = grep { !$not_yet{$_} && $_ !~ /^(id|part)$/ } @columns;
-	my $oldest = $self->{oldest_form}->(@given);
-	my $stored = eval { $self->{model}->new_row({ %$row, map { $_ => $self->value($_) } @$oldest }) }
+	my %added = map { $_->[0] => 1 } map { @{ $_->{add} } } @{ $self->{model}{live} };
+	my @oldest = grep { !$added{$_} && !$not_yet{$_} } $self->names;
+	my $stored = eval { $self->{model}->new_row({ %$row, map { $_ => $self->value($_) } @oldest }) }
 	  or return $self->insert;
 	delete @{$stored}{ keys %not_yet };
 
@@ -509,7 +540,7 @@ sub cursor
 	my $row = $self->any_row or return $self->insert;
 	my $set = $self->assignments('');
 	my $returning = $self->returning;
-	my $column = pick($self->{model}->names);
+	my $column = pick($self->names);
 	my $lock = pick('', ' FOR UPDATE', ' FOR NO KEY UPDATE');
 
 	return { sql => "BEGIN; DECLARE c CURSOR FOR SELECT id, $column FROM $self->{table} WHERE id + 0 = $row->{id}$lock;"
@@ -527,7 +558,7 @@ sub prepared
 {
 	my ($self) = @_;
 	my $row = $self->any_row or return $self->insert;
-	my $column = pick($self->{model}->names);
+	my $column = pick($self->names);
 	my $value = $self->value($column);
 	my $known = $self->{prepared}{$column};
 	my $sql = '';
@@ -569,7 +600,7 @@ sub select
 
 	if ($draw < 0.2)
 	{
-		my $column = pick($self->{model}->names);
+		my $column = pick($self->names);
 		return { sql => "SELECT $column, count(*), max(id) FROM $target->{name} t"
 			  . " WHERE $target->{own} AND $where->[0] GROUP BY $column",
 			code => sub {
@@ -579,7 +610,8 @@ sub select
 				  keys %groups } };
 	}
 	my $what = join ', ', 'id', @columns;
-	my $lock = $draw < 0.4 ? pick(' FOR UPDATE', ' FOR SHARE', ' FOR UPDATE SKIP LOCKED') : '';
+	my @locks = (' FOR UPDATE', ' FOR SHARE', ($self->{shared} ? () : ' FOR UPDATE SKIP LOCKED'));
+	my $lock = $draw < 0.4 ? pick(@locks) : '';
 	my $sql = "SELECT $what FROM $target->{name} t WHERE $target->{own} AND $where->[0]$lock";
 	$sql = "COPY ($sql) TO STDOUT DELIMITER '|'" if $draw > 0.9 && !grep { /\\/ } map { values %$_ } $self->own_rows;
 	return { sql => $sql,
@@ -601,7 +633,7 @@ sub read_all
 sub next_trigger
 {
 	my ($self) = @_;
-	my $column = chance(0.5) ? pick($self->{model}->names) : undef;
+	my $column = chance(0.5) ? pick($self->names) : undef;
 	my $value = defined $column ? $self->value($column) : undef;
 
 	$self->{model}{trigger} = defined $column

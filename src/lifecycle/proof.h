@@ -1,0 +1,21 @@
+/*
+ * lifecycle/proof.h
+ *		The constraint that proves that no row is left to convert.
+ */
+#ifndef MIGRATE_LIFECYCLE_PROOF_H
+#define MIGRATE_LIFECYCLE_PROOF_H
+
+#include "catalog/migration.h"
+
+/*
+ * The condition that expand puts into a migration's constraint, as SQL; and
+ * below which version rows have to be moved whether they need it or not.
+ */
+extern char *migrate_proof_condition(const Migration *migration, const char *version_column,
+									 int32 version, int32 *needed_from);
+
+/* Note what the server made of that text, to be compared with later. */
+extern void migrate_proof_record(const Migration *migration, const char *version_column,
+								 int32 version, int32 needed_from);
+
+#endif							/* MIGRATE_LIFECYCLE_PROOF_H */
