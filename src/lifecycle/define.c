@@ -185,6 +185,22 @@ with_implied(List *removed, const Migration *known)
 	return removed;
 }
 
+/* Whether two of those mean the same is not asked: their texts count. */
+static bool
+has_constraints(List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		if (column->not_null || column->raw_default != NULL || column->checks != NIL)
+			return true;
+	}
+	return false;
+}
+
 /* The first part in which a definition differs from the known one; NULL if none does. */
 static const char *
 find_difference(Definition *definition, Migration *known)
@@ -214,7 +230,9 @@ find_difference(Definition *definition, Migration *known)
 		parsed = migrate_definition_parse(definition, known);
 	}
 	if (!same_text(definition->add, known->add_source) &&
-		(parsed == NULL || !same_columns(known, parsed->added)))
+		(parsed == NULL || has_constraints(parsed->added) || known->add_source == NULL ||
+		 has_constraints(migrate_expression_parse_columns(known->add_source)) ||
+		 !same_columns(known, parsed->added)))
 		return "add";
 	if (!same_text(definition->up, known->up_source) &&
 		(parsed == NULL || !same_order(parsed->scope.inputs, known->inputs) ||
