@@ -85,7 +85,9 @@ SELECT migrate.wait('bf_pause', '1ms');
 ROLLBACK;
 CREATE FUNCTION bf_wait() RETURNS boolean LANGUAGE plpgsql AS
 	$$BEGIN RETURN (SELECT migrate.wait('bf_pause', '1ms') FROM pg_sleep(0)); END$$;
+\set SHOW_CONTEXT never
 SELECT bf_wait() FROM bf_pause;
+\set SHOW_CONTEXT errors
 SELECT migrate.resume('bf_pause');
 CALL migrate.run();
 SELECT migrate.wait('bf_pause');

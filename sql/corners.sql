@@ -112,3 +112,23 @@ UPDATE corner_triggers SET a = 3, note = 'none' WHERE id = 3 RETURNING a, b;
 SELECT migrate.rollback('corner_triggers', discard => true);
 DROP TABLE corner_triggers;
 DROP FUNCTION corner_trigger();
+
+--
+-- A unique index on what stale rows do not hold yet would let in what reads as twice
+--
+
+CREATE TABLE corner_unique (id integer PRIMARY KEY, a integer);
+INSERT INTO corner_unique SELECT i, i FROM generate_series(1, 3) i;
+SELECT migrate.define('corner_unique', 'corner_unique', add => '"the b" integer',
+	up => '"the b" = a * 10', down => 'a = "the b" / 10', remove => '{a}');
+SELECT migrate.expand('corner_unique');
+ALTER TABLE corner_unique ADD UNIQUE ("the b");
+CREATE UNIQUE INDEX ON corner_unique (id, (abs("the b")));
+CREATE INDEX ON corner_unique ("the b");
+CREATE UNIQUE INDEX corner_unique_old ON corner_unique (a);
+DROP INDEX corner_unique_old;
+CALL migrate.run('corner_unique');
+ALTER TABLE corner_unique ADD UNIQUE ("the b");
+INSERT INTO corner_unique (id, "the b") VALUES (4, 30) ON CONFLICT ("the b") DO NOTHING;
+SELECT migrate.contract('corner_unique', '20 s');
+DROP TABLE corner_unique;

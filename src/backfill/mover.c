@@ -50,6 +50,7 @@
 #include "catalog/store.h"
 #include "compat.h"
 #include "convert/converter.h"
+#include "convert/excuse.h"
 
 #define LONGEST_LOCK_WAIT	"1ms"
 
@@ -252,6 +253,7 @@ check_row(Mover *mover)
 		ExecComputeStoredGenerated(mover->relinfo, mover->estate, mover->formed, CMD_UPDATE);
 	if (mover->heap->rd_rel->relispartition)
 		ExecPartitionCheck(mover->relinfo, mover->formed, mover->estate, true);
+	migrate_excuse_note_none(mover->conversion);
 	if (constr != NULL)
 		ExecConstraints(mover->relinfo, mover->formed, mover->estate);
 }

@@ -326,7 +326,7 @@ migrate_migration_check_preloaded(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("migrate is not preloaded"),
-				 errdetail("Without the library in every backend, reads would not be upgraded."),
+				 errdetail("Without the library in every backend, rows would be read and written as they are stored."),
 				 errhint("Add \"%s\" to shared_preload_libraries and restart the server.",
 						 MIGRATE_LIBRARY)));
 }

@@ -22,6 +22,9 @@ typedef struct ScopeColumn
 	Oid			collation;
 	bool		added;			/* by the migration that is being defined */
 	char	   *rename_to;		/* of one that is added in the place of another: its name */
+	bool		not_null;		/* of those added, what follows the type, as the grammar made it */
+	Node	   *raw_default;
+	List	   *checks;			/* of Constraint * */
 	bool		generated;
 } ScopeColumn;
 
@@ -47,6 +50,14 @@ extern ScopeColumn *migrate_scope_find_new(const Scope *scope, const char *name)
 
 /* "a text, b numeric(12,2)" to a list of ScopeColumn *. */
 extern List *migrate_expression_parse_columns(const char *source);
+
+/*
+ * Check the defaults and constraints of the columns that "add" was parsed to.
+ * Returns "ups" with an assignment more for each column that has an immutable
+ * default and none yet: what rows that are there read.
+ */
+extern List *migrate_expression_parse_constraints(Scope *scope, const char *source,
+												  List *columns, List *ups);
 
 /* "a = x, b = f(y)" to a list of ParsedAssignment *; part is "up" or "down". */
 extern List *migrate_expression_parse_assignments(Scope *scope, const char *part,
@@ -75,8 +86,8 @@ extern bool migrate_expression_is_whole(Node *expr);
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
 
-/* The bound form from its qualified text: where the stored tree cannot be read. */
-extern Expr *migrate_expression_from_text(Relation rel, Oid type, int32 typmod,
+/* The bound form from its qualified text, read as "owner": where the stored tree cannot be. */
+extern Expr *migrate_expression_from_text(Relation rel, Oid owner, Oid type, int32 typmod,
 										  const char *text);
 
 /* The qualified text of a bound expression. */

@@ -141,22 +141,60 @@ migrate_scope_find_new(const Scope *scope, const char *name)
 	return NULL;
 }
 
+static void
+refuse_constraint(ParseState *pstate, const ColumnDef *def, const Constraint *constraint,
+				  const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("column \"%s\" of \"add\" has a constraint that is not supported by this version of migrate",
+					def->colname),
+			 errdetail("NOT NULL, DEFAULT and CHECK are."),
+			 errhint("%s", hint),
+			 parser_errposition(pstate, constraint->location)));
+}
+
+static void
+take_constraints(ParseState *pstate, const ColumnDef *def, ScopeColumn *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, def->constraints)
+	{
+		Constraint *constraint = lfirst_node(Constraint, lc);
+
+		switch (constraint->contype)
+		{
+			case CONSTR_NULL:
+				break;
+			case CONSTR_NOTNULL:
+				column->not_null = true;
+				break;
+			case CONSTR_DEFAULT:
+				column->raw_default = constraint->raw_expr;
+				break;
+			case CONSTR_CHECK:
+				if (constraint->is_no_inherit)
+					refuse_constraint(pstate, def, constraint, "Leave out NO INHERIT.");
+				column->checks = lappend(column->checks, constraint);
+				break;
+			case CONSTR_UNIQUE:
+				refuse_constraint(pstate, def, constraint,
+								  "Declare the index with migrate.create_index() once the migration is expanded.");
+				break;
+			default:
+				refuse_constraint(pstate, def, constraint,
+								  "Add the constraint with ALTER TABLE once the migration is complete.");
+		}
+	}
+}
+
 static ScopeColumn *
 parse_column(ParseState *pstate, ColumnDef *def)
 {
 	ScopeColumn *column = palloc0(sizeof(ScopeColumn));
 
-	if (def->constraints != NIL)
-	{
-		Constraint *constraint = linitial_node(Constraint, def->constraints);
-
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("column \"%s\" of \"add\" has a constraint", def->colname),
-				 errdetail("Columns are added without constraints, defaults or identities."),
-				 errhint("Add the constraint with ALTER TABLE once the migration is complete."),
-				 parser_errposition(pstate, constraint->location)));
-	}
+	take_constraints(pstate, def, column);
 	if (compat_column_storage(def) != NULL || def->compression != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -534,6 +572,100 @@ migrate_expression_parse_predicate(Scope *scope, const char *part, const char *t
 	free_parsestate(pstate);
 	source_end(&callback);
 	return list_make1(predicate);
+}
+
+/* ---- defaults and constraints of new columns ---- */
+
+static bool
+is_assigned(List *assignments, const ScopeColumn *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+		if (strcmp(((ParsedAssignment *) lfirst(lc))->target->name, column->name) == 0)
+			return true;
+	return false;
+}
+
+/* The default of a column, if rows that are there can have it as well; else NULL. */
+static Expr *
+check_default(ParseState *pstate, const ScopeColumn *column)
+{
+	Node	   *expr = cookDefault(pstate, copyObject(column->raw_default), column->type,
+								   column->typmod, column->name, '\0');
+
+	if (expr == NULL || contain_mutable_functions(expr))
+		return NULL;
+	return (Expr *) expr;
+}
+
+/* It speaks of the new form alone, or it would outlive what it names. */
+static void
+check_condition(ParseState *pstate, const Scope *scope, const Constraint *check)
+{
+	Scope		all = *scope;
+	Node	   *expr;
+	ListCell   *lc;
+
+	all.inputs = NIL;
+	all.reads_added = true;
+	pstate->p_post_columnref_hook = resolve_column;
+	pstate->p_ref_hook_state = &all;
+	expr = transformExpr(pstate, copyObject(check->raw_expr), EXPR_KIND_CHECK_CONSTRAINT);
+	(void) coerce_to_boolean(pstate, expr, "CHECK");
+	pstate->p_post_columnref_hook = NULL;
+	foreach(lc, all.inputs)
+		if (!migrate_scope_find(scope, lfirst(lc))->added)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("a CHECK in \"add\" names column \"%s\", which the migration does not add",
+							(char *) lfirst(lc)),
+					 errhint("Add that constraint with ALTER TABLE once the migration is complete."),
+					 parser_errposition(pstate, check->location)));
+}
+
+static void
+check_not_null(const ScopeColumn *column, List *ups)
+{
+	if (column->not_null && !is_assigned(ups, column))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("column \"%s\" of \"add\" is NOT NULL, but no row of the old form has a value for it",
+						column->name),
+				 errhint("Assign it in \"up\", or give it a constant default.")));
+}
+
+List *
+migrate_expression_parse_constraints(Scope *scope, const char *text, List *columns, List *ups)
+{
+	Source		source;
+	ErrorContextCallback callback;
+	ParseState *pstate;
+	ListCell   *lc;
+
+	source_begin(&source, &callback, "add", "CREATE TABLE x (", text, "\n)");
+	pstate = source_parse_state(&source);
+	foreach(lc, columns)
+	{
+		ScopeColumn *column = lfirst(lc);
+		Expr	   *expr = column->raw_default ? check_default(pstate, column) : NULL;
+		ListCell   *check;
+
+		if (expr != NULL && !is_assigned(ups, column))
+		{
+			ParsedAssignment *assignment = palloc(sizeof(ParsedAssignment));
+
+			assignment->target = column;
+			assignment->expr = expr;
+			ups = lappend(ups, assignment);
+		}
+		check_not_null(column, ups);
+		foreach(check, column->checks)
+			check_condition(pstate, scope, lfirst_node(Constraint, check));
+	}
+	free_parsestate(pstate);
+	source_end(&callback);
+	return ups;
 }
 
 /* ---- types ---- */

@@ -28,7 +28,7 @@ static bool
 catalog_is_whole(void)
 {
 	static const char *const tables[] = {
-		"managed", "migration", "added_column", "assignment",
+		"managed", "migration", "added_column", "added_constraint", "assignment",
 		"assignment_tree", "backfill", "declared_index", "failure", "event",
 	};
 
@@ -63,6 +63,8 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
 						  " indexes AS (DELETE FROM migrate.declared_index WHERE relation = $1),"
 						  " added AS (DELETE FROM migrate.added_column"
+						  "  USING gone WHERE migration = gone.name),"
+						  " constraints AS (DELETE FROM migrate.added_constraint"
 						  "  USING gone WHERE migration = gone.name),"
 						  " assignment AS (DELETE FROM migrate.assignment"
 						  "  USING gone WHERE migration = gone.name),"

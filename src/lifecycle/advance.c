@@ -13,6 +13,7 @@
 #include "backfill/progress.h"
 #include "catalog/store.h"
 #include "lifecycle/advance.h"
+#include "lifecycle/constraint.h"
 #include "lifecycle/index.h"
 #include "lifecycle/statistics.h"
 
@@ -153,15 +154,62 @@ finish_indexes(Advance *advance, AdvanceStatus *status)
 	return false;
 }
 
+/* ---- constraints ---- */
+
+/* It may read the table, or wait for locks: whoever asks us to stop interrupts it. */
+static ConstraintStep
+try_constraints(const Backfill *backfill)
+{
+	volatile ConstraintStep step = CONSTRAINTS_BLOCKED;
+
+	migrate_advance_is_proving = true;
+	PG_TRY();
+	{
+		if (backfill->stop == NULL || !*backfill->stop)
+			step = migrate_constraint_step(backfill->root);
+	}
+	PG_FINALLY();
+	{
+		migrate_advance_is_proving = false;
+	}
+	PG_END_TRY();
+	return step;
+}
+
+/* True where all are in force; else what to do in their stead. */
+static bool
+finish_constraints(Advance *advance, AdvanceStatus *status)
+{
+	Backfill   *backfill = &advance->backfill;
+
+	switch (try_constraints(backfill))
+	{
+		case CONSTRAINTS_STAND:
+			return true;
+		case CONSTRAINTS_WORKED:
+			*status = ADVANCE_WORKED;
+			break;
+		case CONSTRAINTS_BROKEN:
+			migrate_progress_set_phase(backfill->root, PHASE_SCANNED, PHASE_FAILED);
+			*status = ADVANCE_FAILED;
+			break;
+		case CONSTRAINTS_BLOCKED:
+			migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, PROOF_WAIT);
+			*status = ADVANCE_WAITING;
+			break;
+	}
+	return false;
+}
+
 /* ---- proof and completion ---- */
 
 static AdvanceStatus
 prove(Advance *advance)
 {
 	Backfill   *backfill = &advance->backfill;
-	AdvanceStatus status;
+	AdvanceStatus status = ADVANCE_WORKED;
 
-	if (!finish_indexes(advance, &status))
+	if (!finish_indexes(advance, &status) || !finish_constraints(advance, &status))
 		return status;
 	switch (try_to_prove(backfill))
 	{

@@ -36,7 +36,7 @@ extern AdvanceStatus migrate_advance_step(Advance *advance);
 extern void migrate_advance_end(Advance *advance);
 
 /*
- * Set while a step reads a whole table for its proof, which takes as long as
+ * Set while a step reads a whole table for its proof or waits for a lock, which takes as long as
  * it takes: a signal handler that would else let a step end had better not.
  */
 extern volatile sig_atomic_t migrate_advance_is_proving;

@@ -185,6 +185,22 @@ with_implied(List *removed, const Migration *known)
 	return removed;
 }
 
+/* Whether two of those mean the same is not asked: their texts count. */
+static bool
+has_constraints(List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		if (column->not_null || column->raw_default != NULL || column->checks != NIL)
+			return true;
+	}
+	return false;
+}
+
 /* The first part in which a definition differs from the known one; NULL if none does. */
 static const char *
 find_difference(Definition *definition, Migration *known)
@@ -214,7 +230,9 @@ find_difference(Definition *definition, Migration *known)
 		parsed = migrate_definition_parse(definition, known);
 	}
 	if (!same_text(definition->add, known->add_source) &&
-		(parsed == NULL || !same_columns(known, parsed->added)))
+		(parsed == NULL || has_constraints(parsed->added) || known->add_source == NULL ||
+		 has_constraints(migrate_expression_parse_columns(known->add_source)) ||
+		 !same_columns(known, parsed->added)))
 		return "add";
 	if (!same_text(definition->up, known->up_source) &&
 		(parsed == NULL || !same_order(parsed->scope.inputs, known->inputs) ||
@@ -421,7 +439,8 @@ replace_trees(Migration *migration, ParsedDefinition *parsed)
 
 /*
  * Trees are not dumped. A migration that was restored before it was expanded
- * has nothing but its source, which is parsed again as its definer would.
+ * has nothing but its source, which is parsed again as its definer would: as the
+ * table's owner, since to parse a constant may run a domain's CHECK.
  */
 void
 migrate_lifecycle_cook_again(Migration *migration)
@@ -439,17 +458,17 @@ migrate_lifecycle_cook_again(Migration *migration)
 		.on_error = migration->on_error,
 		.comment = migration->comment,
 	};
-	int			nestlevel;
+	StoreIdentity self;
 	ParsedDefinition *parsed;
 
 	if (has_trees(migration->name))
 		return;
 	LockRelationOid(migration->relid, AccessShareLock);
-	nestlevel = NewGUCNestLevel();
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	parsed = migrate_definition_parse(&definition, migration);
-	AtEOXact_GUC(false, nestlevel);
+	migrate_store_become_self(&self);
 	replace_trees(migration, parsed);
 }
 

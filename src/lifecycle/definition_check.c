@@ -531,6 +531,26 @@ check_options(Definition *definition)
 				 errhint("Give \"add\" and \"up\", or \"up\" alone, or \"remove\", or two or more in depends_on.")));
 }
 
+/* A row that needs no conversion stores nothing in new columns. */
+static void
+check_unneeded_columns(const Definition *definition, List *added)
+{
+	ListCell   *lc;
+
+	foreach(lc, added)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		if (definition->needed != NULL && (column->not_null || column->raw_default != NULL))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+					 errmsg("column \"%s\" of \"add\" has NOT NULL or DEFAULT beside a \"needed\"",
+							column->name),
+					 errdetail("Rows that need no conversion are not touched, and have NULL there."),
+					 errhint("Leave out \"needed\", or make two migrations of it.")));
+	}
+}
+
 ParsedDefinition *
 migrate_definition_parse(Definition *definition, Migration *known)
 {
@@ -552,6 +572,9 @@ migrate_definition_parse(Definition *definition, Migration *known)
 
 	if (definition->up != NULL)
 		parsed->ups = migrate_expression_parse_assignments(scope, "up", definition->up);
+	if (definition->add != NULL)
+		parsed->ups = migrate_expression_parse_constraints(scope, definition->add,
+														   parsed->added, parsed->ups);
 	if (definition->down != NULL)
 		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
 	if (definition->needed != NULL)
@@ -561,6 +584,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);
 	check_needed(definition, parsed);
+	check_unneeded_columns(definition, parsed->added);
 	table_close(rel, NoLock);
 	return parsed;
 }

@@ -20,6 +20,7 @@
 
 #include "catalog/store.h"
 #include "convert/conversion.h"
+#include "lifecycle/constraint.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/index.h"
@@ -72,6 +73,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	char	   *version_column = migrate_migration_version_column(migration->relid);
 
 	migrate_index_forget(migration->name);
+	migrate_constraint_forget(migration->name);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);

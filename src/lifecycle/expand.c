@@ -53,6 +53,7 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
+#include "lifecycle/constraint.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
 #include "lifecycle/expand.h"
@@ -413,6 +414,7 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 							   add_columns_sql(migration)));
 	migrate_proof_record(migration, managed->version_column, version, needed_from);
 	retype_domains(migration);
+	migrate_constraint_add(migration);
 	if (!OidIsValid(write_trigger_oid(migration->relid)))
 		create_triggers(migration->relid, managed->version_column);
 }

@@ -68,6 +68,17 @@ CREATE TABLE migrate.added_column (
 	PRIMARY KEY (migration, "position")
 );
 
+-- A constraint of "add" on a new column, from expand on, by how far it has come.
+CREATE TABLE migrate.added_constraint (
+	migration		text NOT NULL,
+	name			name NOT NULL,				-- of the table's constraint
+	column_name		name NOT NULL,
+	not_null		boolean NOT NULL,
+	phase			text NOT NULL DEFAULT 'excused'
+		CHECK (phase IN ('excused', 'plain', 'proven', 'valid')),
+	PRIMARY KEY (migration, name)
+);
+
 -- One assignment of up ('u') or down ('d'); or, with an empty target, the predicate "needed" ('n').
 CREATE TABLE migrate.assignment (
 	migration		text NOT NULL,
@@ -154,6 +165,7 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.managed', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.added_constraint', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.assignment', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');

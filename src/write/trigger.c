@@ -37,6 +37,7 @@
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
+#include "convert/excuse.h"
 #include "migrate.h"
 #include "write/row_write.h"
 #include "write/settle.h"
@@ -78,6 +79,7 @@ store_in_version(RowWrite *write, int32 version)
 {
 	HeapTuple	tuple;
 
+	migrate_excuse_note_write(write->conversion, NULL);
 	check_version(write, version);
 	if (version == write->conversion->version)
 		return write->tuple;
@@ -111,6 +113,7 @@ store_inserted(RowWrite *write)
 
 	migrate_row_write_begin(write, write->row);
 	migrate_converter_load(write->converter, write->row);
+	migrate_excuse_note_write(write->conversion, written.set);
 	migrate_converter_reconcile(write->converter, written.set, true);
 	tuple = migrate_row_write_take(write);
 	migrate_row_write_end(write);
@@ -252,6 +255,7 @@ store_updated_in_old_forms(RowWrite *write, TupleTableSlot *stored, int32 stored
 												stored, stored, write->row);
 	HeapTuple	tuple;
 
+	migrate_excuse_note_write(write->conversion, set);
 	migrate_row_write_begin(write, stored);
 	migrate_converter_load(write->converter, write->row);
 	migrate_converter_note_needed(write->converter, stored, stored_version);
@@ -275,6 +279,7 @@ store_updated_stale(RowWrite *write, TupleTableSlot *stored, int32 stored_versio
 								  write->conversion->version);
 	set = migrate_written_by_update(write->conversion, updated_columns, stored,
 									write->converter->slot, write->row);
+	migrate_excuse_note_write(write->conversion, set);
 	overlay(write, set);
 	migrate_converter_reconcile(write->converter, set, false);
 	tuple = migrate_row_write_take(write);
@@ -291,6 +296,7 @@ store_updated_converted(RowWrite *write, TupleTableSlot *stored, int32 given_ver
 												stored, stored, write->row);
 	HeapTuple	tuple;
 
+	migrate_excuse_note_write(write->conversion, set);
 	if (set == NULL && given_version == write->conversion->version)
 		return write->tuple;
 

@@ -1,0 +1,75 @@
+/*
+ * convert/excuse.c
+ *		Which writes the constraints of a new form hold for.
+ *
+ * A constraint in "add" holds for the new form. A client of the old form knows
+ * nothing of it, and its writes must not fail because of what "up" makes of
+ * them. So until the migration is about to be complete the table's constraint is
+ *
+ *		CHECK ((the condition) OR migrate.excused(the migration)) NOT VALID
+ *
+ * The write trigger notes for each row what the statement set; the server checks
+ * the row's constraints next, and asks. An answer that is too lenient (a nested
+ * write came in between) lets a row in that is found at the end; the constraint
+ * is not believed before the server has validated its plain form.
+ *
+ * The backfill is not excused: a stored row that "up" makes break the constraint
+ * fails, and is shown among the failures.
+ */
+#include "postgres.h"
+
+#include "convert/excuse.h"
+#include "migrate.h"
+
+/* Of the row that was noted last. */
+static Oid	noted_relid = InvalidOid;
+static int32 noted_version;
+static int	nnoted = 0;
+static char noted[MIGRATE_MAX_LIVE][NAMEDATALEN * 2];
+static bool speaks_new[MIGRATE_MAX_LIVE];
+
+/* Names may be longer than is kept of them: they are compared as far as it goes. */
+static void
+note_names(const Conversion *conversion)
+{
+	noted_relid = conversion->relid;
+	noted_version = conversion->version;
+	nnoted = conversion->nlive;
+	for (int i = 0; i < nnoted; i++)
+		strlcpy(noted[i], conversion->live[i].name, sizeof(noted[i]));
+}
+
+/*
+ * What is live on a table changes by an expand, which makes a new version, or
+ * leaves fewer: so these three tell whether the names are the same still.
+ */
+static void
+note(const Conversion *conversion, const Bitmapset *set, bool all)
+{
+	if (conversion->relid != noted_relid || conversion->version != noted_version ||
+		conversion->nlive != nnoted)
+		note_names(conversion);
+	for (int i = 0; i < nnoted; i++)
+		speaks_new[i] = all || bms_overlap(conversion->live[i].added, set);
+}
+
+void
+migrate_excuse_note_write(const Conversion *conversion, const Bitmapset *set)
+{
+	note(conversion, set, false);
+}
+
+void
+migrate_excuse_note_none(const Conversion *conversion)
+{
+	note(conversion, NULL, true);
+}
+
+bool
+migrate_excuse_is_due(const char *migration)
+{
+	for (int i = 0; i < nnoted; i++)
+		if (strncmp(noted[i], migration, sizeof(noted[i]) - 1) == 0)
+			return !speaks_new[i];
+	return true;
+}

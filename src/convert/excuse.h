@@ -1,0 +1,22 @@
+/*
+ * convert/excuse.h
+ *		Which writes the constraints of a new form hold for.
+ */
+#ifndef MIGRATE_CONVERT_EXCUSE_H
+#define MIGRATE_CONVERT_EXCUSE_H
+
+#include "convert/conversion.h"
+
+/*
+ * A row is about to be checked. "set": the columns that the statement set; NULL:
+ * none, so that it is excused from whatever holds for a new form.
+ */
+extern void migrate_excuse_note_write(const Conversion *conversion, const Bitmapset *set);
+
+/* A row was carried over by the backfill: no excuse. */
+extern void migrate_excuse_note_none(const Conversion *conversion);
+
+/* Is the row that is being checked excused from a migration's constraints? */
+extern bool migrate_excuse_is_due(const char *migration);
+
+#endif							/* MIGRATE_CONVERT_EXCUSE_H */
