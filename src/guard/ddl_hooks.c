@@ -27,6 +27,7 @@
 #include "guard/ddl_hooks.h"
 #include "guard/drop_guard.h"
 #include "guard/index_guard.h"
+#include "guard/partitions.h"
 #include "guc.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
@@ -120,8 +121,12 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryCompletion *completion)
 {
 	bool		is_rename = renames(pstmt->utilityStmt);
+	List	   *partitions = NIL;
 
+	if (migrate_guc_guard)
+		partitions = migrate_partitions_expect(pstmt->utilityStmt);
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	migrate_partitions_follow(partitions);
 	if (!is_rename)
 		return;
 	CommandCounterIncrement();
