@@ -290,7 +290,8 @@ resolve_twin(ParseState *pstate, ColumnRef *cref, const char *qualifier,
 {
 	Scope	   *scope = pstate->p_ref_hook_state;
 
-	if (qualifier != NULL && strcmp(qualifier, "new") == 0)
+	if ((qualifier != NULL && strcmp(qualifier, "new") == 0) ||
+		(qualifier == NULL && strcmp(scope->part, "add") == 0))
 		return new;
 	if ((qualifier != NULL && strcmp(qualifier, "old") == 0) || !scope->reads_added)
 		return old;
@@ -608,6 +609,7 @@ check_condition(ParseState *pstate, const Scope *scope, const Constraint *check)
 	ListCell   *lc;
 
 	all.inputs = NIL;
+	all.part = "add";
 	all.reads_added = true;
 	pstate->p_post_columnref_hook = resolve_column;
 	pstate->p_ref_hook_state = &all;

@@ -20,6 +20,7 @@
 #include "commands/defrem.h"
 #include "catalog/pg_constraint.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parser.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -84,6 +85,55 @@ add_check(const Migration *migration, const char *name, Node *condition)
 	either = castNode(BoolExpr, constraint->raw_expr);
 	linitial(either->args) = copyObject(condition);
 	run(statement);
+}
+
+/* ---- columns that go by an interim name ---- */
+
+/* In a condition such a column is called by the name that it will have, or new and that. */
+static bool
+use_interim_name(Node *node, void *context)
+{
+	const AddedColumn *column = context;
+	ColumnRef  *reference = (ColumnRef *) node;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, ColumnRef))
+		return raw_expression_tree_walker(node, use_interim_name, context);
+	if (IsA(llast(reference->fields), String) &&
+		strcmp(strVal(llast(reference->fields)), column->rename_to) == 0)
+		reference->fields = list_make1(makeString(pstrdup(column->name)));
+	return false;
+}
+
+static void
+use_interim_name_in(List *checks, AddedColumn *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, checks)
+		(void) use_interim_name(lfirst_node(Constraint, lc)->raw_expr, column);
+}
+
+/* The columns of "add" under the names that they have in the table. */
+static List *
+added_columns(const Migration *migration)
+{
+	List	   *columns = migrate_expression_parse_columns(migration->add_source);
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+	{
+		AddedColumn *added = lfirst(lc);
+		ListCell   *each;
+
+		if (added->rename_to == NULL)
+			continue;
+		((ScopeColumn *) list_nth(columns, foreach_current_index(lc)))->name = added->name;
+		foreach(each, columns)
+			use_interim_name_in(((ScopeColumn *) lfirst(each))->checks, added);
+	}
+	return columns;
 }
 
 /* ---- the parts of a column ---- */
@@ -155,7 +205,7 @@ migrate_constraint_add(const Migration *migration)
 	migrate_store_become_role(&self, owner_of(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	foreach(lc, migrate_expression_parse_columns(migration->add_source))
+	foreach(lc, added_columns(migration))
 		constrain(migration, lfirst(lc));
 	migrate_store_become_self(&self);
 }
