@@ -154,4 +154,42 @@ SELECT migrate.contract('life_again_2');
 SELECT * FROM again ORDER BY id;
 \d again
 
+--
+-- A table that comes to inherit from a managed one is not managed with it: its
+-- rows are left alone, and in nobody's way
+--
+CREATE TABLE parent (id integer, a text);
+INSERT INTO parent VALUES (1, 'x');
+SELECT migrate.define('life_parent', 'parent', add => 'b text', up => 'b = upper(a)');
+SELECT migrate.expand('life_parent');
+CREATE TABLE child () INHERITS (parent);
+INSERT INTO child VALUES (2, 'y');
+INSERT INTO child (id, a, row_version) VALUES (2, 'y', 2);
+CALL migrate.run('parent');
+SELECT tableoid::regclass, id, a, b FROM parent ORDER BY id;
+SELECT state FROM migrate.status WHERE name = 'life_parent';
+SELECT migrate.rollback('life_parent');
+SELECT * FROM parent ORDER BY id;
+
+--
+-- A constant reads the same after a restore, which takes it from its text,
+-- whatever style of dates the definer and the reader have
+--
+CREATE TABLE dates (id integer PRIMARY KEY, a date, i interval);
+INSERT INTO dates VALUES (1, NULL, NULL);
+SET datestyle = 'SQL, DMY';
+SET intervalstyle = 'sql_standard';
+SELECT migrate.define('life_dates', 'dates', add => 'b date, j interval',
+	up => $$b = coalesce(a, '01/02/2020'::date), j = coalesce(i, '-1 day +2 hours'::interval)$$);
+SELECT migrate.expand('life_dates');
+RESET datestyle;
+RESET intervalstyle;
+SELECT b, j FROM dates;
+DELETE FROM migrate.assignment_tree WHERE migration = 'life_dates';
+\c -
+SET search_path = life;
+SELECT b, j FROM dates;
+SELECT migrate.rollback('life_dates');
+SET client_min_messages = warning;
+
 DROP SCHEMA life CASCADE;

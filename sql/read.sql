@@ -186,6 +186,7 @@ ROLLBACK;
 -- ON CONFLICT: the row that is there is read, EXCLUDED is taken as it is, and
 -- the index is found by what is stored
 BEGIN;
+SET LOCAL migrate.guard = off;
 CREATE UNIQUE INDEX read_first ON read_people (first_name) WHERE first_name LIKE 'new%';
 INSERT INTO read_people AS t (id, first_name) VALUES (1, 'One'), (2, 'Two')
 	ON CONFLICT (id) DO UPDATE SET first_name = t.first_name || '+' || EXCLUDED.first_name

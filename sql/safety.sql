@@ -117,6 +117,33 @@ SELECT a FROM secrets;
 INSERT INTO secrets (id, b) VALUES (3, 'three') RETURNING b;
 SELECT hidden('x');
 
+-- After a restore expressions are read from their text, and to read a constant may
+-- run a domain's CHECK: as the owner.
+RESET ROLE;
+SET ROLE migrate_mallory;
+CREATE FUNCTION shout(text) RETURNS boolean LANGUAGE plpgsql AS
+	$$ BEGIN RAISE WARNING 'checked as %', current_user; RETURN true; END $$;
+CREATE DOMAIN loud AS text CHECK (safety.shout(VALUE));
+CREATE TABLE restored (id integer PRIMARY KEY, a text);
+INSERT INTO restored VALUES (1, 'one');
+SET client_min_messages = error;
+SELECT migrate.define('safety_restored', 'restored', add => 'b text[]', up => $$b = '{q}'::loud[]$$);
+SELECT migrate.define('safety_restored_2', 'restored', add => 'c text[]', up => $$c = '{q}'::loud[]$$);
+SELECT migrate.expand('safety_restored');
+RESET ROLE;
+DELETE FROM migrate.assignment_tree WHERE migration LIKE 'safety_restored%';
+\c -
+SET search_path = safety;
+\set VERBOSITY terse
+SELECT id, b FROM restored;
+SELECT migrate.expand('safety_restored_2');
+SELECT id, b, c FROM restored;
+\set VERBOSITY default
+SET client_min_messages = error;
+SELECT migrate.rollback('safety_restored_2');
+SELECT migrate.rollback('safety_restored');
+RESET client_min_messages;
+
 -- What shadows built-in names on the reader's path is not found.
 RESET ROLE;
 CREATE TABLE pg_temp.managed (relation regclass);

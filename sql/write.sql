@@ -606,3 +606,18 @@ INSERT INTO write_unmanaged VALUES (1);
 DROP TRIGGER wrong ON write_unmanaged;
 CREATE TRIGGER wrong BEFORE INSERT ON write_unmanaged EXECUTE FUNCTION migrate.write_trigger();
 INSERT INTO write_unmanaged VALUES (1);
+
+--
+-- A domain that gets a constraint: what was compiled before heeds it
+--
+
+CREATE DOMAIN write_word AS text;
+CREATE TABLE write_words (id integer PRIMARY KEY, old text);
+SELECT migrate.define('write_words', 'write_words', add => 'new write_word', up => 'new = old', down => 'old = new');
+SELECT migrate.expand('write_words');
+INSERT INTO write_words (id, old) VALUES (1, 'fine');
+ALTER DOMAIN write_word ADD CHECK (VALUE <> 'bad');
+INSERT INTO write_words (id, old) VALUES (2, 'bad');
+ALTER DOMAIN write_word SET NOT NULL;
+INSERT INTO write_words (id, old) VALUES (3, NULL);
+SELECT id, old, new FROM write_words;

@@ -8,6 +8,7 @@
 
 #include "access/tableam.h"
 #include "catalog/pg_class_d.h"
+#include "catalog/pg_constraint.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
@@ -81,6 +82,19 @@ compat_move_permissions(Query *to, RangeTblEntry *rte, const Query *from)
 #else
 #define compat_returning(statement) ((void *) (statement)->returningList)
 #endif
+
+/* The column that a NOT NULL constraint is on, where that is an object of the catalog. */
+static inline AttrNumber
+compat_not_null_column(HeapTuple constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(constraint);
+
+	if (form->contype == CONSTRAINT_NOTNULL && OidIsValid(form->conrelid))
+		return extractNotNullColumn(constraint);
+#endif
+	return InvalidAttrNumber;
+}
 
 static inline bool
 compat_is_relation_owner(Oid relid, Oid roleid)

@@ -33,10 +33,12 @@
 
 /* ---- heaps come and go ---- */
 
+/* A table that was made to inherit from a managed one is not managed with it. */
 static StoreArg
 heap_array(Oid root)
 {
-	List	   *relids = find_all_inheritors(root, NoLock, NULL);
+	List	   *relids = get_rel_relkind(root) == RELKIND_PARTITIONED_TABLE
+		? find_all_inheritors(root, NoLock, NULL) : list_make1_oid(root);
 	Datum	   *elements = palloc(list_length(relids) * sizeof(Datum));
 	int			n = 0;
 	ListCell   *lc;

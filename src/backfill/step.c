@@ -100,10 +100,9 @@ target_version(const Conversion *conversion)
 
 /* Returns the phase that the heap is in then. */
 static const char *
-convert_batch(Backfill *backfill, Relation heap, Progress *progress)
+convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progress *progress)
 {
 	TimestampTz begin = GetCurrentTimestamp();
-	Conversion *conversion = migrate_conversion_get(RelationGetRelid(heap));
 	Range		range = {
 		.heap = heap,
 		.conversion = conversion,
@@ -132,6 +131,18 @@ convert_batch(Backfill *backfill, Relation heap, Progress *progress)
 	return migrate_progress_advance(progress, &result);
 }
 
+/* A partition may have been detached since the heaps were noted. */
+static const char *
+convert_batch_if_ours(Backfill *backfill, Relation heap, Progress *progress)
+{
+	Conversion *conversion = migrate_conversion_get(RelationGetRelid(heap));
+
+	if (conversion != NULL && conversion->root == backfill->root)
+		return convert_batch(backfill, heap, conversion, progress);
+	migrate_progress_sync(backfill->root, backfill->target);
+	return PHASE_CONVERTING;
+}
+
 /* Do a batch of a heap; NULL where others are in the way, else its phase then. */
 static const char *
 try_heap(Backfill *backfill, Oid heap_oid)
@@ -152,7 +163,7 @@ try_heap(Backfill *backfill, Oid heap_oid)
 		return NULL;
 	}
 	heap = table_open(heap_oid, NoLock);
-	phase = convert_batch(backfill, heap, &progress);
+	phase = convert_batch_if_ours(backfill, heap, &progress);
 	table_close(heap, NoLock);
 	return phase;
 }

@@ -98,7 +98,9 @@ migrate_migration_proof_text(const Migration *migration, const char *version_col
 	" (SELECT array_agg(c.name::text ORDER BY c.\"position\")" \
 	"    FROM migrate.added_column c WHERE c.migration = m.name)," \
 	" (SELECT array_agg(c.type ORDER BY c.\"position\")" \
-	"    FROM migrate.added_column c WHERE c.migration = m.name), proof"
+	"    FROM migrate.added_column c WHERE c.migration = m.name), proof," \
+	" (SELECT array_agg(coalesce(c.rename_to::text, '') ORDER BY c.\"position\")" \
+	"    FROM migrate.added_column c WHERE c.migration = m.name)"
 
 static char *
 get_string(HeapTuple row, TupleDesc desc, int column)
@@ -132,18 +134,22 @@ get_strings(HeapTuple row, TupleDesc desc, int column)
 }
 
 static List *
-get_added_columns(HeapTuple row, TupleDesc desc, int names, int types)
+get_added_columns(HeapTuple row, TupleDesc desc, int names, int types, int final_names)
 {
 	List	   *result = NIL;
 	ListCell   *name;
 	ListCell   *type;
+	ListCell   *final_name;
 
-	forboth(name, get_strings(row, desc, names), type, get_strings(row, desc, types))
+	forthree(name, get_strings(row, desc, names), type, get_strings(row, desc, types),
+			 final_name, get_strings(row, desc, final_names))
 	{
+		char	   *rename_to = lfirst(final_name);
 		AddedColumn *column = palloc(sizeof(AddedColumn));
 
 		column->name = lfirst(name);
 		column->type = lfirst(type);
+		column->rename_to = rename_to[0] != '\0' ? rename_to : NULL;
 		result = lappend(result, column);
 	}
 	return result;
@@ -169,7 +175,7 @@ migration_from_row(HeapTuple row, TupleDesc desc)
 	migration->comment = get_string(row, desc, 12);
 	migration->inputs = get_strings(row, desc, 13);
 	migration->search_path = get_string(row, desc, 14);
-	migration->added = get_added_columns(row, desc, 15, 16);
+	migration->added = get_added_columns(row, desc, 15, 16, 18);
 	migration->proof = get_string(row, desc, 17);
 	return migration;
 }
@@ -320,7 +326,7 @@ migrate_migration_check_preloaded(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("migrate is not preloaded"),
-				 errdetail("Without the library in every backend, reads would not be upgraded."),
+				 errdetail("Without the library in every backend, rows would be read and written as they are stored."),
 				 errhint("Add \"%s\" to shared_preload_libraries and restart the server.",
 						 MIGRATE_LIBRARY)));
 }

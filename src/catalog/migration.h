@@ -21,6 +21,7 @@ typedef struct AddedColumn
 {
 	char	   *name;
 	char	   *type;
+	char	   *rename_to;		/* the name of the column whose place it takes; NULL: none's */
 } AddedColumn;
 
 typedef struct Migration
@@ -80,6 +81,9 @@ extern List *migrate_migration_dependents(const char *name, const char *state_li
 extern List *migrate_migration_leaves(Oid relid);
 
 extern void migrate_migration_check_owner(Oid relid);
+extern void migrate_migration_check_preloaded(void);
+
+/* An error where the library is not in every backend: rows would be taken as stored. */
 extern void migrate_migration_check_preloaded(void);
 
 #endif							/* MIGRATE_CATALOG_MIGRATION_H */

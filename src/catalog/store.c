@@ -116,7 +116,14 @@ become(StoreIdentity *saved, Oid role, int sec_context)
 void
 migrate_store_become_owner(StoreIdentity *saved)
 {
-	become(saved, migrate_store_extension_owner(), SECURITY_LOCAL_USERID_CHANGE);
+	Oid			owner = migrate_store_extension_owner();
+
+	/* Dropped, while a worker or a function of ours was at it. */
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", MIGRATE_EXTENSION)));
+	become(saved, owner, SECURITY_LOCAL_USERID_CHANGE);
 }
 
 /*

@@ -88,11 +88,13 @@ relcache_callback(Datum arg, Oid relid)
 }
 
 /*
- * A function was replaced, it may be one that an expression was compiled with:
- * the body of an SQL function is inlined. Built-in ones stay what they are.
+ * A function was replaced, or a domain has got other constraints: it may be one
+ * that an expression was compiled with, for the body of an SQL function is
+ * inlined, and a domain's constraints are looked up once. Built-in ones stay
+ * what they are.
  */
 static void
-function_callback(Datum arg, int cacheid, uint32 hashvalue)
+users_code_callback(Datum arg, int cacheid, uint32 hashvalue)
 {
 	HASH_SEQ_STATUS status;
 	CacheEntry *entry;
@@ -128,7 +130,8 @@ migrate_conversion_init(void)
 
 	cache = hash_create("migrate conversions", 64, &control, HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(relcache_callback, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, function_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, users_code_callback, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, users_code_callback, (Datum) 0);
 	RegisterXactCallback(free_retired, NULL);
 }
 

@@ -40,6 +40,7 @@ typedef struct Shape
 {
 	Relation	rel;
 	TupleDesc	desc;			/* begins with the relation's own columns */
+	Oid			owner;			/* of the managed table */
 } Shape;
 
 /* ---- columns by name ---- */
@@ -209,9 +210,10 @@ parse_text(const Shape *shape, AttrNumber target, const char *text)
 	Form_pg_attribute attr;
 
 	if (target == InvalidAttrNumber)
-		return migrate_expression_from_text(shape->rel, BOOLOID, -1, text);
+		return migrate_expression_from_text(shape->rel, shape->owner, BOOLOID, -1, text);
 	attr = TupleDescAttr(shape->desc, target - 1);
-	return migrate_expression_from_text(shape->rel, attr->atttypid, attr->atttypmod, text);
+	return migrate_expression_from_text(shape->rel, shape->owner, attr->atttypid,
+										attr->atttypmod, text);
 }
 
 static void
@@ -462,9 +464,9 @@ migrate_conversion_load(Oid relid)
 	if (load_root(relid, conversion, &version_column))
 	{
 		Relation	rel = relation_open(relid, AccessShareLock);
-		Shape		shape = {rel, RelationGetDescr(rel)};
+		Shape		shape = {rel, RelationGetDescr(rel), InvalidOid};
 
-		conversion->owner = migrate_store_relation_owner(conversion->root);
+		conversion->owner = shape.owner = migrate_store_relation_owner(conversion->root);
 		load_live(&shape, conversion);
 		if (conversion->nlive > 0)
 		{
@@ -544,7 +546,7 @@ Conversion *
 migrate_conversion_expect(Oid relid, Oid root, List *migrations)
 {
 	Relation	rel = relation_open(relid, AccessShareLock);
-	Shape		shape = {rel, RelationGetDescr(rel)};
+	Shape		shape = {rel, RelationGetDescr(rel), InvalidOid};
 	Conversion *conversion = make_conversion(relid);
 	char	   *version_column = NULL;
 	ListCell   *lc;
@@ -556,7 +558,7 @@ migrate_conversion_expect(Oid relid, Oid root, List *migrations)
 		version_column = "";	/* no other can be called so */
 		add_attribute(&shape.desc, version_column, INT4OID, -1, InvalidOid);
 	}
-	conversion->owner = migrate_store_relation_owner(conversion->root);
+	conversion->owner = shape.owner = migrate_store_relation_owner(conversion->root);
 	foreach(lc, migrations)
 		add_new_columns(&shape.desc, lfirst(lc));
 	load_live(&shape, conversion);

@@ -22,6 +22,7 @@
 #include "parser/parser.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
@@ -177,6 +178,21 @@ migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos)
 
 /* ---- words ---- */
 
+/* Words mean the same whatever a session's settings. Goes with the identity that is put on. */
+static void
+pin_constants_style(void)
+{
+	static const char *const settings[][2] = {
+		{"DateStyle", "ISO, YMD"},
+		{"IntervalStyle", "postgres"},
+		{"extra_float_digits", "3"},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 char *
 migrate_expression_to_text(Oid relid, Expr *expr)
 {
@@ -186,13 +202,18 @@ migrate_expression_to_text(Oid relid, Expr *expr)
 
 	/* With nothing but pg_catalog in the path, every other name is qualified. */
 	migrate_store_become_owner(&self);
+	pin_constants_style();
 	text = deparse_expression((Node *) expr, context, false, false);
 	migrate_store_become_self(&self);
 	return text;
 }
 
+/*
+ * To read a constant runs its type's input, which for a domain within an array
+ * or a row runs the domain's CHECK: the owner's to run.
+ */
 Expr *
-migrate_expression_from_text(Relation rel, Oid type, int32 typmod, const char *text)
+migrate_expression_from_text(Relation rel, Oid owner, Oid type, int32 typmod, const char *text)
 {
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *item;
@@ -200,7 +221,8 @@ migrate_expression_from_text(Relation rel, Oid type, int32 typmod, const char *t
 	List	   *raw;
 	Node	   *expr;
 
-	migrate_store_become_owner(&self);
+	migrate_store_become_restricted(&self, owner);
+	pin_constants_style();
 	raw = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
 	pstate->p_sourcetext = text;
 	item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL, false, false);

@@ -22,7 +22,8 @@ typedef struct ScopeColumn
 	int32		typmod;
 	Oid			collation;
 	bool		added;			/* by the migration that is being defined */
-	bool		not_null;		/* of those, what follows the type, as the grammar made it */
+	char	   *rename_to;		/* of one that is added in the place of another: its name */
+	bool		not_null;		/* of those added, what follows the type, as the grammar made it */
 	Node	   *raw_default;
 	List	   *checks;			/* of Constraint * */
 	Constraint *unique;
@@ -45,6 +46,9 @@ typedef struct ParsedAssignment
 } ParsedAssignment;
 
 extern ScopeColumn *migrate_scope_find(const Scope *scope, const char *name);
+
+/* The column that is added in the place of one of that name; NULL where there is none. */
+extern ScopeColumn *migrate_scope_find_new(const Scope *scope, const char *name);
 
 /* "a text, b numeric(12,2)" to a list of ScopeColumn *. */
 extern List *migrate_expression_parse_columns(const char *source);
@@ -84,8 +88,8 @@ extern bool migrate_expression_is_whole(Node *expr);
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
 
-/* The bound form from its qualified text: where the stored tree cannot be read. */
-extern Expr *migrate_expression_from_text(Relation rel, Oid type, int32 typmod,
+/* The bound form from its qualified text, read as "owner": where the stored tree cannot be. */
+extern Expr *migrate_expression_from_text(Relation rel, Oid owner, Oid type, int32 typmod,
 										  const char *text);
 
 /* The qualified text of a bound expression. */

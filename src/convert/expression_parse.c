@@ -127,6 +127,21 @@ migrate_scope_find(const Scope *scope, const char *name)
 	return find_column(scope->columns, name);
 }
 
+ScopeColumn *
+migrate_scope_find_new(const Scope *scope, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, scope->columns)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		if (column->rename_to != NULL && strcmp(column->rename_to, name) == 0)
+			return column;
+	}
+	return NULL;
+}
+
 static void
 refuse_constraint(ParseState *pstate, const ColumnDef *def, const Constraint *constraint,
 				  const char *hint)
@@ -269,31 +284,61 @@ input_position(Scope *scope, const char *name)
 }
 
 /*
+ * What a name stands for that two columns have, an old one and one that takes
+ * its place. Where both could be meant, old or new must be said.
+ */
+static ScopeColumn *
+resolve_twin(ParseState *pstate, ColumnRef *cref, const char *qualifier,
+			 ScopeColumn *old, ScopeColumn *new)
+{
+	Scope	   *scope = pstate->p_ref_hook_state;
+
+	if (qualifier != NULL && strcmp(qualifier, "new") == 0)
+		return new;
+	if ((qualifier != NULL && strcmp(qualifier, "old") == 0) || !scope->reads_added)
+		return old;
+	ereport(ERROR,
+			(errcode(ERRCODE_AMBIGUOUS_COLUMN),
+			 errmsg("column reference \"%s\" is ambiguous", new->rename_to),
+			 errdetail("The migration adds a column in the place of the one that is there."),
+			 errhint("Write old.%s or new.%s.", quote_identifier(new->rename_to),
+					 quote_identifier(new->rename_to)),
+			 parser_errposition(pstate, cref->location)));
+}
+
+/*
  * Parser hook: a name in an expression is a column of the scope, bare or
- * behind the relation's name. NULL lets the parser report it as unknown.
+ * behind the relation's name, or behind old or new where it is two columns'.
+ * NULL lets the parser report it as unknown.
  */
 static Node *
 resolve_column(ParseState *pstate, ColumnRef *cref, Node *found)
 {
 	Scope	   *scope = pstate->p_ref_hook_state;
 	Node	   *last = llast(cref->fields);
+	const char *qualifier = NULL;
 	ScopeColumn *column;
+	ScopeColumn *new;
 	Var		   *var;
 
 	if (found != NULL || list_length(cref->fields) > 2 || !IsA(last, String))
 		return NULL;
-	if (list_length(cref->fields) == 2 &&
-		strcmp(strVal(linitial(cref->fields)), scope->relation_name) != 0)
-		return NULL;
+	if (list_length(cref->fields) == 2)
+		qualifier = strVal(linitial(cref->fields));
 	column = migrate_scope_find(scope, strVal(last));
-	if (column == NULL)
+	new = migrate_scope_find_new(scope, strVal(last));
+	if (new != NULL)
+		column = resolve_twin(pstate, cref, qualifier, column, new);
+	else if (column == NULL ||
+			 (qualifier != NULL && strcmp(qualifier, scope->relation_name) != 0))
 		return NULL;
 	if (column->added && !scope->reads_added)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("\"%s\" reads column \"%s\", which the migration adds",
-						scope->part, column->name),
+						scope->part, column->rename_to ? column->rename_to : column->name),
 				 errdetail("The new columns have no value before \"up\" computes it from the old ones."),
+				 column->rename_to ? errhint("Read old.%s.", quote_identifier(column->rename_to)) :
 				 errhint("Repeat the expression that computes \"%s\".", column->name),
 				 parser_errposition(pstate, cref->location)));
 
@@ -450,8 +495,11 @@ migrate_expression_parse_assignments(Scope *scope, const char *part, const char 
 	{
 		ResTarget  *assignment = lfirst_node(ResTarget, lc);
 		ParsedAssignment *parsed = palloc(sizeof(ParsedAssignment));
-		ScopeColumn *target = migrate_scope_find(scope, assignment->name);
+		ScopeColumn *target = scope->reads_added ? NULL
+			: migrate_scope_find_new(scope, assignment->name);
 
+		if (target == NULL)
+			target = migrate_scope_find(scope, assignment->name);
 		check_target(pstate, part, target, assignment);
 		if (find_column(targets, target->name) != NULL)
 			ereport(ERROR,

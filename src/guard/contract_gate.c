@@ -239,26 +239,62 @@ check_constraints(const Migration *migration, GateFinding *finding)
 	" AND (o.state IN ('expanded', 'complete')" \
 	"  OR o.state = 'defined' AND $2 = ANY (o.depends_on))"
 
+static List *
+columns_to_rename(const Migration *migration)
+{
+	List	   *columns = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+		if (((AddedColumn *) lfirst(lc))->rename_to != NULL)
+			columns = lappend(columns, ((AddedColumn *) lfirst(lc))->name);
+	return columns;
+}
+
+/* An old column that is left for another migration to drop keeps its name. */
+static void
+check_names_free(const Migration *migration, GateFinding *finding)
+{
+	List	   *dropped = migrate_gate_columns_to_drop(migration);
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+	{
+		char	   *name = ((AddedColumn *) lfirst(lc))->rename_to;
+
+		if (name != NULL && !contains_name(dropped, name))
+			fail(finding,
+				 psprintf("Another live migration removes column \"%s\" too, so its name is not free.", name),
+				 "Contract that one first, or roll it back.");
+	}
+}
+
 static void
 check_dependents(const Migration *migration, GateFinding *finding)
 {
+	List	   *renamed = columns_to_rename(migration);
 	StoreArg	args[3];
 	char	   *users;
 	char	   *calls;
 
 	args[0] = store_relation(migration->relid);
 	args[1] = store_text(migration->name);
-	args[2] = store_names(migrate_gate_columns_to_drop(migration));
+	args[2] = store_names(list_concat(migrate_gate_columns_to_drop(migration),
+									  renamed));
 	users = migrate_store_fetch("SELECT string_agg(format('migration \"%s\" (%s) uses column \"%s\"',"
 								" o.name, o.state, used.name), ', ' ORDER BY o.seq, used.name)" USERS,
 								lengthof(args), args);
 	if (users == NULL)
+	{
+		check_names_free(migration, finding);
 		return;
+	}
 	calls = migrate_store_fetch("SELECT string_agg(call, '; ' ORDER BY seq) FROM (SELECT DISTINCT o.seq,"
 								" CASE o.state WHEN 'defined' THEN format('SELECT migrate.expand(%L)', o.name)"
 								" ELSE format('SELECT migrate.contract(%L)', o.name) END AS call" USERS ") calls",
 								lengthof(args), args);
-	fail(finding, psprintf("What would be dropped is in use: %s.", users),
+	fail(finding, psprintf("What would be %s is in use: %s.",
+						   renamed != NIL ? "dropped or renamed" : "dropped", users),
 		 psprintf("Finish those or roll them back first: %s", calls));
 }
 

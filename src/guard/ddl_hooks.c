@@ -26,6 +26,8 @@
 #include "guard/ddl_follow.h"
 #include "guard/ddl_hooks.h"
 #include "guard/drop_guard.h"
+#include "guard/index_guard.h"
+#include "guard/partitions.h"
 #include "guc.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
@@ -60,8 +62,13 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 		if (class == RelationRelationId && subid != 0)
 			migrate_ddl_follow_alter_column(oid, subid);
 	}
-	else if (access == OAT_POST_CREATE && class == TriggerRelationId && migrate_guc_guard)
-		migrate_drop_guard_check_alter(class, oid, subid);	/* CREATE OR REPLACE TRIGGER */
+	else if (access == OAT_POST_CREATE && migrate_guc_guard)
+	{
+		if (class == TriggerRelationId)
+			migrate_drop_guard_check_alter(class, oid, subid);	/* CREATE OR REPLACE TRIGGER */
+		else if (class == RelationRelationId && subid == 0 && migrate_conversion_any())
+			migrate_index_guard_check_create(oid);
+	}
 }
 
 static bool
@@ -114,8 +121,12 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryCompletion *completion)
 {
 	bool		is_rename = renames(pstmt->utilityStmt);
+	List	   *partitions = NIL;
 
+	if (migrate_guc_guard)
+		partitions = migrate_partitions_expect(pstmt->utilityStmt);
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	migrate_partitions_follow(partitions);
 	if (!is_rename)
 		return;
 	CommandCounterIncrement();

@@ -36,6 +36,7 @@
 
 #include "catalog/migration.h"
 #include "catalog/store.h"
+#include "compat.h"
 #include "convert/conversion.h"
 #include "guard/catalog_row.h"
 #include "guard/drop_guard.h"
@@ -267,6 +268,12 @@ on_drop_constraint(Oid oid)
 	conversion = guarded_conversion(constraint->conrelid);
 	if (conversion == NULL || conversion->root != constraint->conrelid)
 		return;
+	if (compat_not_null_column(tuple) == conversion->version_attno)
+	{
+		if (dropping_tables)
+			refuse_table(conversion);
+		refuse_column("drop NOT NULL of", conversion, conversion->version_attno);
+	}
 	live = proven_migration(conversion, NameStr(constraint->conname));
 	if (live != NULL)
 		refuse_part("drop", "constraint", NameStr(constraint->conname), conversion, live,

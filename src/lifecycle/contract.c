@@ -181,7 +181,7 @@ lock_table(const Migration *migration, TimestampTz deadline)
 /* ---- contracting ---- */
 
 static char *
-describe(List *dropped, List *skip)
+describe(const Migration *migration, List *dropped, List *skip)
 {
 	StringInfoData buf;
 	ListCell   *lc;
@@ -190,10 +190,42 @@ describe(List *dropped, List *skip)
 	foreach(lc, dropped)
 		appendStringInfo(&buf, "%s%s", buf.len > 0 ? ", " : "dropped ",
 						 quote_identifier(lfirst(lc)));
+	foreach(lc, migration->added)
+	{
+		AddedColumn *column = lfirst(lc);
+
+		if (column->rename_to != NULL)
+			appendStringInfo(&buf, "%srenamed %s to %s", buf.len > 0 ? "; " : "",
+							 quote_identifier(column->name),
+							 quote_identifier(column->rename_to));
+	}
 	foreach(lc, skip)
 		appendStringInfo(&buf, "%sskipped the check \"%s\"", buf.len > 0 ? "; " : "",
 						 (char *) lfirst(lc));
 	return buf.len > 0 ? buf.data : NULL;
+}
+
+/* New columns that take the place of old ones may now have their names. */
+static void
+rename_new_columns(const Migration *migration)
+{
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+	{
+		AddedColumn *column = lfirst(lc);
+
+		if (column->rename_to == NULL)
+			continue;
+		migrate_store_ddl(migration->relid,
+						  psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
+								   migrate_store_relation_sql(migration->relid),
+								   quote_identifier(column->name),
+								   quote_identifier(column->rename_to)));
+		migrate_store_execute("UPDATE migrate.added_column SET name = rename_to, rename_to = NULL"
+							  " WHERE migration = $1 AND name = $2",
+							  STORE_ARGS(store_text(migration->name), store_name(column->name)));
+	}
 }
 
 static void
@@ -202,13 +234,14 @@ contract(Migration *migration, List *skip)
 	List	   *columns = migrate_gate_columns_to_drop(migration);
 
 	migrate_migration_move(migration, MIGRATION_CONTRACTED, "contracted",
-						   describe(columns, skip));
+						   describe(migration, columns, skip));
 	if (migration->needed_source == NULL)
 		migrate_store_execute("UPDATE migrate.managed SET floor = greatest(floor, $2)"
 							  " WHERE relation = $1",
 							  STORE_ARGS(store_relation(migration->relid),
 										 store_int(migration->version)));
 	migrate_lifecycle_drop_form(migration, columns);
+	rename_new_columns(migration);
 }
 
 void

@@ -115,7 +115,7 @@ same_columns(Migration *known, List *columns)
 		AddedColumn *old = lfirst(a);
 		ScopeColumn *new = lfirst(b);
 
-		if (strcmp(old->name, new->name) != 0 ||
+		if (strcmp(old->name, new->name) != 0 || !same_text(old->rename_to, new->rename_to) ||
 			strcmp(old->type, migrate_expression_type_text(new->type, new->typmod,
 														   new->collation)) != 0)
 			return false;
@@ -164,6 +164,27 @@ same_order(List *a, List *b)
 	return true;
 }
 
+/* What is removed, also unsaid: the old columns whose place new ones take. */
+static List *
+with_implied(List *removed, const Migration *known)
+{
+	ListCell   *lc;
+
+	removed = list_copy(removed);
+	foreach(lc, known->added)
+	{
+		char	   *name = ((AddedColumn *) lfirst(lc))->rename_to;
+		ListCell   *other;
+		bool		said = name == NULL;
+
+		foreach(other, removed)
+			said = said || strcmp(lfirst(other), name) == 0;
+		if (!said)
+			removed = lappend(removed, name);
+	}
+	return removed;
+}
+
 /* Whether two of those mean the same is not asked: their texts count. */
 static bool
 has_constraints(List *columns)
@@ -189,7 +210,7 @@ find_difference(Definition *definition, Migration *known)
 
 	if (definition->relid != known->relid)
 		return "relation";
-	if (!same_names(definition->remove, known->remove))
+	if (!same_names(with_implied(definition->remove, known), known->remove))
 		return "remove";
 	if (!same_text(definition->on_error, known->on_error))
 		return "on_error";
@@ -322,9 +343,10 @@ record_columns(const char *name, List *columns)
 		char	   *type = migrate_expression_type_text(column->type, column->typmod,
 														column->collation);
 
-		migrate_store_execute("INSERT INTO migrate.added_column VALUES ($1, $2, $3, $4)",
+		migrate_store_execute("INSERT INTO migrate.added_column VALUES ($1, $2, $3, $4, $5::name)",
 							  STORE_ARGS(store_text(name), store_int(++position),
-										 store_name(column->name), store_text(type)));
+										 store_name(column->name), store_text(type),
+										 store_text(column->rename_to)));
 	}
 }
 
@@ -418,7 +440,8 @@ replace_trees(Migration *migration, ParsedDefinition *parsed)
 
 /*
  * Trees are not dumped. A migration that was restored before it was expanded
- * has nothing but its source, which is parsed again as its definer would.
+ * has nothing but its source, which is parsed again as its definer would: as the
+ * table's owner, since to parse a constant may run a domain's CHECK.
  */
 void
 migrate_lifecycle_cook_again(Migration *migration)
@@ -436,17 +459,17 @@ migrate_lifecycle_cook_again(Migration *migration)
 		.on_error = migration->on_error,
 		.comment = migration->comment,
 	};
-	int			nestlevel;
+	StoreIdentity self;
 	ParsedDefinition *parsed;
 
 	if (has_trees(migration->name))
 		return;
 	LockRelationOid(migration->relid, AccessShareLock);
-	nestlevel = NewGUCNestLevel();
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	parsed = migrate_definition_parse(&definition, migration);
-	AtEOXact_GUC(false, nestlevel);
+	migrate_store_become_self(&self);
 	replace_trees(migration, parsed);
 }
 

@@ -21,6 +21,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/defrem.h"
 #include "commands/extension.h"
 #include "optimizer/optimizer.h"
 #include "utils/builtins.h"
@@ -177,8 +178,19 @@ column_names(List *columns)
 	return names;
 }
 
+static List *
+known_names(const Migration *known)
+{
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	foreach(lc, known->added)
+		names = lappend(names, ((AddedColumn *) lfirst(lc))->name);
+	return names;
+}
+
 static void
-check_added(Relation rel, Scope *scope, List *added)
+check_added(Relation rel, List *added)
 {
 	char	   *version = version_column(RelationGetRelid(rel));
 	ListCell   *lc;
@@ -187,13 +199,6 @@ check_added(Relation rel, Scope *scope, List *added)
 	{
 		ScopeColumn *column = lfirst(lc);
 
-		if (migrate_scope_find(scope, column->name) != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" already exists",
-							column->name, RelationGetRelationName(rel)),
-					 errdetail("\"add\" names a column that the table has, or that a migration before this one adds."),
-					 errhint("Choose another name for the new form.")));
 		if (strcmp(column->name, version) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
@@ -202,7 +207,7 @@ check_added(Relation rel, Scope *scope, List *added)
 	}
 }
 
-/* ---- what is removed ---- */
+/* ---- a new type under the same name ---- */
 
 static bool
 is_assigned(List *assignments, const char *name)
@@ -214,6 +219,101 @@ is_assigned(List *assignments, const char *name)
 			return true;
 	return false;
 }
+
+static const AddedColumn *
+find_known(const Migration *known, const char *rename_to)
+{
+	ListCell   *lc;
+
+	foreach(lc, known->added)
+	{
+		const AddedColumn *column = lfirst(lc);
+
+		if (column->rename_to != NULL && strcmp(column->rename_to, rename_to) == 0)
+			return column;
+	}
+	return NULL;
+}
+
+/* A name for a column until it may have the one that another has. */
+static char *
+interim_name(const Scope *scope, List *added, const char *name)
+{
+	for (int n = 0;; n++)
+	{
+		char	   *interim = makeObjectName(name, NULL, n == 0 ? "new" : psprintf("new%d", n));
+
+		if (migrate_scope_find(scope, interim) == NULL && !is_in(column_names(added), interim))
+			return interim;
+	}
+}
+
+/*
+ * A column in "add" that the table has already takes that one's place: it goes
+ * by another name until contract drops the old one.
+ */
+static void
+find_twins(Scope *scope, List *added, const Migration *known)
+{
+	ListCell   *lc;
+
+	foreach(lc, added)
+	{
+		ScopeColumn *column = lfirst(lc);
+		const AddedColumn *before = known ? find_known(known, column->name) : NULL;
+
+		if (before == NULL && migrate_scope_find(scope, column->name) == NULL)
+			continue;
+		column->rename_to = column->name;
+		column->name = before ? before->name : interim_name(scope, added, column->name);
+	}
+}
+
+/* One column's place cannot be taken twice at a time: neither could be contracted. */
+static void
+check_only_twin(Definition *definition, const char *name)
+{
+	char	   *other = migrate_store_fetch("SELECT m.name FROM migrate.migration m"
+											" JOIN migrate.added_column c ON c.migration = m.name"
+											" WHERE m.relation = $1 AND m.name <> $2 AND c.rename_to = $3"
+											" AND m.state IN ('defined', 'expanded', 'complete')",
+											STORE_ARGS(store_relation(definition->relid),
+													   store_text(definition->name),
+													   store_name(name)));
+
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("migration \"%s\" already gives column \"%s\" a new type", other, name),
+				 errhint("Contract that one first, or take it back.")));
+}
+
+/* The old column is removed whether that was said or not, so its values must be carried over. */
+static void
+check_twins(Relation rel, Definition *definition, ParsedDefinition *parsed)
+{
+	ListCell   *lc;
+
+	foreach(lc, parsed->added)
+	{
+		ScopeColumn *column = lfirst(lc);
+
+		if (column->rename_to == NULL)
+			continue;
+		check_only_twin(definition, column->rename_to);
+		if (!is_assigned(parsed->ups, column->name))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" already exists",
+							column->rename_to, RelationGetRelationName(rel)),
+					 errdetail("\"add\" names a column that the table has, or that a migration before this one adds, and \"up\" does not compute it from that one."),
+					 errhint("Choose another name, or assign it in \"up\" to have it take the old one's place.")));
+		if (!is_in(definition->remove, column->rename_to))
+			definition->remove = lappend(definition->remove, column->rename_to);
+	}
+}
+
+/* ---- what is removed ---- */
 
 static void
 refuse_remove(Relation rel, const char *name, int code, const char *detail, const char *hint)
@@ -479,10 +579,10 @@ migrate_definition_parse(Definition *definition, Migration *known)
 
 	/* Of a known migration the columns may be there, as its own doing. */
 	scope->relation_name = RelationGetRelationName(rel);
-	scope->columns = table_columns(rel, known && known->version > 0
-								   ? column_names(parsed->added) : NIL);
+	scope->columns = table_columns(rel, known && known->version > 0 ? known_names(known) : NIL);
 	add_expected_columns(scope, definition->relid, definition->depends_on);
-	check_added(rel, scope, parsed->added);
+	find_twins(scope, parsed->added, known);
+	check_added(rel, parsed->added);
 	scope->columns = list_concat(scope->columns, parsed->added);
 
 	if (definition->up != NULL)
@@ -494,6 +594,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
 	if (definition->needed != NULL)
 		parsed->needed = migrate_expression_parse_predicate(scope, "needed", definition->needed);
+	check_twins(rel, definition, parsed);
 	check_partition_key(rel, parsed->downs);
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);

@@ -184,6 +184,19 @@ column_names(List *columns)
 	return names;
 }
 
+static void
+add_loss(RollbackLoss *loss, Relation rel, Conversion *conversion, const char *migration)
+{
+	int			live = find_live(conversion, migration);
+	List	   *columns = lossy_columns(rel, &conversion->live[live]);
+
+	loss->unread = column_names(columns);
+	loss->rewritten = rewritten_names(rel, &conversion->live[live]);
+	if ((loss->unread != NIL || loss->rewritten != NIL) &&
+		rel->rd_rel->relkind == RELKIND_RELATION)
+		loss->rows += count_in_heap(rel, conversion, live, columns);
+}
+
 RollbackLoss
 migrate_rollback_loss(const Migration *migration)
 {
@@ -194,14 +207,10 @@ migrate_rollback_loss(const Migration *migration)
 	{
 		Relation	rel = table_open(lfirst_oid(lc), AccessShareLock);
 		Conversion *conversion = migrate_conversion_get(RelationGetRelid(rel));
-		int			live = find_live(conversion, migration->name);
-		List	   *columns = lossy_columns(rel, &conversion->live[live]);
 
-		loss.unread = column_names(columns);
-		loss.rewritten = rewritten_names(rel, &conversion->live[live]);
-		if ((loss.unread != NIL || loss.rewritten != NIL) &&
-			rel->rd_rel->relkind == RELKIND_RELATION)
-			loss.rows += count_in_heap(rel, conversion, live, columns);
+		/* A table that inherits from a managed one is not managed with it. */
+		if (conversion != NULL)
+			add_loss(&loss, rel, conversion, migration->name);
 		table_close(rel, NoLock);
 	}
 	return loss;

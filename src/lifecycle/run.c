@@ -21,6 +21,7 @@
 #include "storage/latch.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "backfill/progress.h"
@@ -135,10 +136,24 @@ gives_up(const Advance *advance, AdvanceStatus status, long *waited)
 	return true;
 }
 
+/* A step, in memory that lasts no longer: there may be very many of them. */
+static AdvanceStatus
+take_step(Advance *advance, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	AdvanceStatus status = migrate_advance_step(advance);
+
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(context);
+	return status;
+}
+
 /* Returns how many rows were converted. */
 static int64
 run_table(Oid relid, int64 max_rows)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "migrate step",
+												  ALLOCSET_DEFAULT_SIZES);
 	Advance		advance;
 	AdvanceStatus status;
 	int64		converted = 0;
@@ -151,7 +166,7 @@ run_table(Oid relid, int64 max_rows)
 		advance.backfill.rows_left = max_rows > 0 ? max_rows - converted : 0;
 		advance.backfill.max_rows_per_second = migrate_guc_max_rows_per_second;
 		advance.backfill.target_batch_time = migrate_guc_target_batch_time;
-		status = migrate_advance_step(&advance);
+		status = take_step(&advance, context);
 		converted += advance.backfill.converted;
 		if ((status != ADVANCE_WORKED && status != ADVANCE_WAITING) ||
 			(max_rows > 0 && converted >= max_rows) ||
@@ -162,6 +177,7 @@ run_table(Oid relid, int64 max_rows)
 	}
 	begin_next_transaction();
 	migrate_advance_end(&advance);
+	MemoryContextDelete(context);
 	return converted;
 }
 

@@ -173,11 +173,17 @@ forms_set(const Query *query, List *targets, const Conversion *conversion,
 	return forms;
 }
 
+/*
+ * Does the statement leave the version open? What it does not name is open
+ * whatever the default: a partition may have one of its own.
+ */
 static bool
-is_unsaid(const TargetEntry *tle)
+is_unsaid(const TargetEntry *tle, const Bitmapset *named)
 {
 	const Const *value = (const Const *) tle->expr;
 
+	if (!bms_is_member(tle->resno - FirstLowInvalidHeapAttributeNumber, named))
+		return true;
 	return IsA(value, Const) && value->consttype == INT4OID && !value->constisnull &&
 		DatumGetInt32(value->constvalue) == MIGRATE_VERSION_UNSAID;
 }
@@ -234,7 +240,7 @@ mark_targets(const Query *query, List *targets, const Conversion *conversion,
 	TargetEntry *tle = target_of(targets, conversion->version_attno);
 	uint32		forms;
 
-	if (tle == NULL || !is_unsaid(tle))
+	if (tle == NULL || !is_unsaid(tle, named))
 		return targets;
 	forms = forms_set(query, targets, conversion, named, rel);
 	tle->expr = (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),

@@ -64,6 +64,7 @@ CREATE TABLE migrate.added_column (
 	"position"		integer NOT NULL,
 	name			name NOT NULL,
 	type			text NOT NULL,				-- qualified, with typmod and collation
+	rename_to		name,						-- the name that contract gives it, if another
 	PRIMARY KEY (migration, "position")
 );
 

@@ -37,6 +37,9 @@
 #include "worker/slot.h"
 #include "worker/worker.h"
 
+/* What the connection limit of a database says whose DROP was broken off. */
+#define INVALID_DATABASE		(-2)
+
 /* How long to wait where the server had no process to spare, in milliseconds. */
 #define START_RETRY_WAIT	5000
 
@@ -72,7 +75,8 @@ add_all_databases(void)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn && !database->datistemplate)
+		if (database->datallowconn && !database->datistemplate &&
+			database->datconnlimit != INVALID_DATABASE)
 			add_visit(database->oid);
 	}
 	table_endscan(scan);
@@ -185,7 +189,7 @@ migrate_worker_launcher_main(Datum argument)
 			nap = Min(nap, START_RETRY_WAIT);
 		migrate_session_sleep(nap);
 	}
-	proc_exit(0);
+	proc_exit(1);				/* zero would be the last of it: see bgw_restart_time */
 }
 
 void

@@ -161,5 +161,27 @@ unlike($bench_err, qr/ERROR/, 'and the writers met no error');
 is(sql('SELECT count(*) FROM hot WHERE b IS DISTINCT FROM a'), '0',
 	'what they wrote since is in both forms');
 
+# -- Started without the library: what would take rows as they are stored is refused.
+sql(q{CREATE TABLE left_alone (id integer, a integer); INSERT INTO left_alone VALUES (1, 1);
+	SELECT migrate.define('left_alone', 'left_alone', add => 'b integer', up => 'b = a', down => 'a = b');
+	SELECT migrate.expand('left_alone')});
+$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+$node->restart;
+for my $sql (
+	'INSERT INTO left_alone (id, a) VALUES (2, 2)',
+	'UPDATE left_alone SET a = 2',
+	q{CALL migrate.run('left_alone')},
+	q{SELECT migrate.contract('left_alone')},
+	q{SELECT migrate.rollback('left_alone')})
+{
+	($status, $out, $err) = $node->psql('postgres', $sql,
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	like($err, qr/55000: migrate is not preloaded/, "refused: $sql");
+}
+is(sql(q{SELECT state FROM migrate.status WHERE name = 'left_alone'}), 'expanded',
+	'the state can be seen');
+is(sql(q{SELECT migrate.define('later', 'left_alone', add => 'c integer', up => 'c = a')}), 'later',
+	'and a migration defined');
+
 $node->stop;
 done_testing();

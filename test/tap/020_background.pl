@@ -225,6 +225,28 @@ set('migrate.naptime', q{'1s'});
 is_completed('found', 100, 'found by looking around');
 set('migrate.naptime', q{'1h'});
 
+# -- A partition that is detached while it is worked on is let go.
+set('migrate.max_rows_per_second', 1000);
+sql("CREATE TABLE parted (id integer, a integer, k integer) PARTITION BY LIST (k);
+	CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+	CREATE TABLE parted_2 PARTITION OF parted FOR VALUES IN (2);
+	INSERT INTO parted SELECT i, i, 1 + i / $rows FROM generate_series(1, $rows + 100) i;
+	SELECT migrate.define('parted', 'parted', add => 'b integer', up => 'b = a * 10')");
+my $log = -s $node->logfile;
+expand('parted');
+wait_until(q{SELECT next_block > 0 FROM migrate.backfill WHERE relation = 'parted_1'::regclass},
+	'the first partition is worked on');
+sql('ALTER TABLE parted DETACH PARTITION parted_1');
+is_completed('parted', 101, 'the other partition, once the first is detached');
+unlike(slurp_file($node->logfile, $log), qr/terminated by signal/, 'without a crash');
+set('migrate.max_rows_per_second', 0);
+
+# -- A launcher that somebody ends comes back.
+my $launcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'migrate launcher'};
+my $ended = sql($launcher);
+sql("SELECT pg_terminate_backend($ended)");
+wait_until("SELECT pid <> $ended FROM ($launcher) AS launcher", 'the launcher comes back');
+
 # -- On a standby nothing runs; once promoted it goes on where the primary was.
 set('migrate.max_rows_per_second', 1000);
 create_table('failover', $rows);

@@ -1,0 +1,125 @@
+--
+-- A new type under the column's own name.
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS migrate;
+RESET client_min_messages;
+CREATE SCHEMA retype;
+SET search_path = retype;
+
+CREATE TABLE items (id integer PRIMARY KEY, price integer NOT NULL, price_new text, "Due" text);
+INSERT INTO items SELECT i, i * 100, 'taken', '2026-01-0' || i FROM generate_series(1, 4) i;
+
+--
+-- define: old and new tell the two apart
+--
+SELECT migrate.define('retype_bad', 'items', add => 'price numeric(12,2)');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('retype_bad', 'items', add => 'price numeric(12,2)', up => 'price = new.price / 100');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('retype_bad', 'items', add => 'price numeric(12,2)', up => 'price = old.price / 100.0');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('retype_bad', 'items', add => 'price numeric(12,2)', up => 'price = old.price / 100.0',
+	down => 'price = price * 100');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('retype_bad', 'items', add => 'price numeric(12,2)', up => 'price = old.id');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('retype_bad', 'items', add => 'price numeric, price text', up => 'price = old.price');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('retype_price', 'items', add => 'price numeric(12,2), "Due" date',
+	up => 'price = old.price / 100.0, "Due" = make_date(2026, 1, split_part(old."Due", $$-$$, 3)::integer)',
+	down => 'price = new.price * 100, "Due" = date_part($$year$$, new."Due") || $$-01-0$$ || date_part($$day$$, new."Due")');
+SELECT remove FROM migrate.migration WHERE name = 'retype_price';
+SELECT name, type, rename_to FROM migrate.added_column WHERE migration = 'retype_price' ORDER BY "position";
+-- the same again, with what it implies and without, in other words too
+SET client_min_messages = warning;
+SELECT migrate.define('retype_price', 'items', add => 'price numeric(12,2), "Due" date', remove => '{Due,price}',
+	up => 'price = items.price / 100.0, "Due" = make_date(2026, 1, split_part("Due", $$-$$, 3)::integer)',
+	down => 'price = new.price * 100, "Due" = date_part($$year$$, new."Due") || $$-01-0$$ || date_part($$day$$, new."Due")');
+SELECT migrate.define('retype_price', 'items', add => 'price numeric(12,3), "Due" date',
+	up => 'price = items.price / 100.0, "Due" = make_date(2026, 1, split_part("Due", $$-$$, 3)::integer)',
+	down => 'price = new.price * 100, "Due" = date_part($$year$$, new."Due") || $$-01-0$$ || date_part($$day$$, new."Due")');
+\echo :LAST_ERROR_SQLSTATE
+RESET client_min_messages;
+SELECT rows_checked, rows_failed, first_error, round_trip_failures FROM migrate.dry_run('retype_price');
+
+--
+-- expand: clients of the table see the old column under its name, and the new one beside it
+--
+SELECT migrate.expand('retype_price');
+SELECT * FROM items ORDER BY id;
+INSERT INTO items (id, price, "Due") VALUES (11, 1100, '2026-01-05');
+INSERT INTO items (id, price_new1, "Due_new") VALUES (12, 12.34, '2026-01-06');
+UPDATE items SET price = 201 WHERE id = 2;
+UPDATE items SET price_new1 = 3.99 WHERE id = 3;
+SELECT id, price, price_new1, "Due", "Due_new" FROM items ORDER BY id;
+SELECT migrate.define('retype_price', 'items', add => 'price numeric(12,2), "Due" date',
+	up => 'price = old.price / 100.0, "Due" = make_date(2026, 1, split_part(old."Due", $$-$$, 3)::integer)',
+	down => 'price = new.price * 100, "Due" = date_part($$year$$, new."Due") || $$-01-0$$ || date_part($$day$$, new."Due")');
+ALTER TABLE items RENAME price_new1 TO x;
+\echo :LAST_ERROR_SQLSTATE
+
+-- and back, and again
+SELECT migrate.rollback('retype_price');
+SELECT * FROM items ORDER BY id;
+SELECT migrate.expand('retype_price');
+
+--
+-- contract: the old one goes, the new one takes its name; not under a live migration's feet
+--
+SELECT migrate.define('retype_total', 'items', add => 'total numeric', up => 'total = price_new1 * 2');
+SELECT migrate.expand('retype_total');
+CALL migrate.run('items');
+SELECT check_name, detail FROM migrate.check_contract('retype_price') WHERE NOT ok;
+SELECT migrate.contract('retype_total');
+CREATE VIEW prices AS SELECT id, price_new1 FROM items;
+SELECT migrate.contract('retype_price');
+SELECT event, detail FROM migrate.history WHERE migration = 'retype_price' AND event = 'contracted';
+\d items
+SELECT * FROM items ORDER BY id;
+SELECT * FROM prices ORDER BY id;
+SELECT name, type, rename_to FROM migrate.added_column WHERE migration = 'retype_price' ORDER BY "position";
+INSERT INTO items (id, price) VALUES (13, 13.5) RETURNING *;
+-- once more from there, in a chain of which none is expanded yet
+SELECT migrate.define('retype_cents', 'items', add => 'price bigint', up => 'price = round(old.price * 100)',
+	down => 'price = new.price / 100.0');
+SELECT migrate.define('retype_text', 'items', add => 'label text', up => 'label = price_new1 || $$ cents$$');
+SELECT rows_checked, rows_failed, first_error, round_trip_failures FROM migrate.dry_run('retype_text');
+SELECT migrate.expand('retype_cents');
+SELECT migrate.expand('retype_text');
+SELECT id, price, price_new1, label FROM items ORDER BY id;
+
+-- another migration that drops the old column as well goes first
+CREATE TABLE twice (id integer PRIMARY KEY, a integer);
+SELECT migrate.define('retype_twice', 'twice', add => 'a text', up => 'a = old.a', down => 'a = new.a::integer');
+SELECT migrate.define('retype_drop', 'twice', remove => '{a}');
+SELECT migrate.define('retype_again', 'twice', add => 'a bigint', up => 'a = old.a', down => 'a = new.a');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.expand('retype_twice');
+SELECT migrate.expand('retype_drop');
+CALL migrate.run('twice');
+SELECT check_name, detail, hint FROM migrate.check_contract('retype_twice') WHERE NOT ok;
+SELECT migrate.contract('retype_drop');
+SELECT migrate.contract('retype_twice');
+SELECT attname, atttypid::regtype FROM pg_attribute WHERE attrelid = 'twice'::regclass AND attnum > 0 AND NOT attisdropped;
+
+--
+-- partitions
+--
+CREATE TABLE parted (part integer, a integer) PARTITION BY LIST (part);
+CREATE TABLE parted_1 (a integer, part integer);
+ALTER TABLE parted ATTACH PARTITION parted_1 FOR VALUES IN (1);
+INSERT INTO parted VALUES (1, 1);
+SELECT migrate.define('retype_parted', 'parted', add => 'a text', up => 'a = old.a', down => 'a = new.a::integer');
+SELECT migrate.expand('retype_parted');
+INSERT INTO parted (part, a_new) VALUES (1, '7');
+CALL migrate.run('parted');
+SELECT migrate.contract('retype_parted');
+SELECT tableoid::regclass, part, a FROM parted ORDER BY a;
+SELECT migrate.define('retype_part', 'parted', add => 'part bigint', up => 'part = old.part', down => 'part = new.part');
+\echo :LAST_ERROR_SQLSTATE
+
+SET client_min_messages = error;
+SELECT count(migrate.rollback(name, discard => true)) FROM (SELECT name FROM migrate.migration
+	WHERE name LIKE 'retype%' AND state IN ('expanded', 'complete') ORDER BY seq DESC) m;
+DROP SCHEMA retype CASCADE;
