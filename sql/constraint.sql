@@ -19,7 +19,10 @@ CREATE SEQUENCE token_of_con;
 INSERT INTO con_users VALUES (1, 'ann'), (2, 'bob'), (3, NULL), (4, 'this one is far too long');
 
 -- What is refused.
-SELECT migrate.define('con_bad', 'con_users', add => 'a text UNIQUE', up => 'a = name');
+SELECT migrate.define('con_bad', 'con_users', add => 'a text UNIQUE WITH (fillfactor = 50)', up => 'a = name');
+SELECT migrate.define('con_bad', 'con_users', add => 'a text PRIMARY KEY', up => 'a = name');
+SELECT migrate.define('con_bad', 'con_users', add => 'a text UNIQUE DEFERRABLE', up => 'a = name');
+SELECT migrate.define('con_bad', 'con_users', add => 'a xid UNIQUE');
 SELECT migrate.define('con_bad', 'con_users', add => 'a integer REFERENCES con_users', up => 'a = id');
 SELECT migrate.define('con_bad', 'con_users', add => 'a integer GENERATED ALWAYS AS IDENTITY');
 SELECT migrate.define('con_bad', 'con_users', add => 'a text CHECK (a > 5)', up => 'a = name');
@@ -145,12 +148,38 @@ SELECT id, a, b, c FROM con_chain ORDER BY id;
 SELECT migrate.rollback('con_chain2');
 SELECT migrate.rollback('con_chain1');
 
+-- UNIQUE is an index that is built concurrently in the end.
+CREATE TABLE con_unique (id integer PRIMARY KEY, a text);
+INSERT INTO con_unique VALUES (1, 'x'), (2, 'X'), (3, 'y');
+SELECT migrate.define('con_unique', 'con_unique', add => 'b text UNIQUE NOT NULL, c text CONSTRAINT con_unique_c UNIQUE',
+	up => 'b = upper(a)', down => 'a = lower(b)', remove => '{a}');
+SELECT migrate.expand('con_unique');
+INSERT INTO con_unique (id, a) VALUES (4, 'Y');
+CALL migrate.run('con_unique');
+SELECT row_key, sqlstate, message FROM migrate.failures WHERE migration = 'con_unique' ORDER BY 1;
+UPDATE con_unique SET a = id::text WHERE id IN (2, 4);
+SELECT migrate.retry('con_unique');
+CALL migrate.run('con_unique');
+SELECT state FROM migrate.status WHERE name = 'con_unique';
+SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint
+	WHERE conrelid = 'con_unique'::regclass AND contype <> 'c' AND contype <> 'n' ORDER BY conname;
+INSERT INTO con_unique (id, b) VALUES (5, 'X') ON CONFLICT ON CONSTRAINT con_unique_b_key DO UPDATE SET c = 'again' RETURNING id, a, b, c;
+INSERT INTO con_unique (id, a) VALUES (5, 'x');
+SELECT migrate.rollback('con_unique', discard => true);
+SELECT conname FROM pg_constraint WHERE conrelid = 'con_unique'::regclass AND contype <> 'n' ORDER BY conname;
+SELECT migrate.expand('con_unique');
+CALL migrate.run('con_unique');
+SELECT migrate.contract('con_unique');
+SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint
+	WHERE conrelid = 'con_unique'::regclass AND contype <> 'n' ORDER BY conname;
+
 -- Of partitioned tables.
 CREATE TABLE con_parts (id integer, a text) PARTITION BY RANGE (id);
 CREATE TABLE con_part1 PARTITION OF con_parts FOR VALUES FROM (0) TO (10);
 CREATE TABLE con_part2 (a text, id integer);
 ALTER TABLE con_parts ATTACH PARTITION con_part2 FOR VALUES FROM (10) TO (20);
 INSERT INTO con_parts VALUES (1, 'x'), (11, 'y');
+SELECT migrate.define('con_bad', 'con_parts', add => 'b text UNIQUE', up => 'b = a');
 SELECT migrate.define('con_parts', 'con_parts', add => 'b text NOT NULL DEFAULT ''none'' CHECK (b <> '''')', up => 'b = a', down => 'a = b');
 SELECT migrate.expand('con_parts');
 INSERT INTO con_parts (id, b) VALUES (12, NULL);

@@ -9,6 +9,7 @@
 #ifndef MIGRATE_CONVERT_EXPRESSION_H
 #define MIGRATE_CONVERT_EXPRESSION_H
 
+#include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "nodes/primnodes.h"
 #include "utils/rel.h"
@@ -25,6 +26,7 @@ typedef struct ScopeColumn
 	bool		not_null;		/* of those added, what follows the type, as the grammar made it */
 	Node	   *raw_default;
 	List	   *checks;			/* of Constraint * */
+	Constraint *unique;
 	bool		generated;
 } ScopeColumn;
 

@@ -13,6 +13,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/heap.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -149,7 +150,7 @@ refuse_constraint(ParseState *pstate, const ColumnDef *def, const Constraint *co
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("column \"%s\" of \"add\" has a constraint that is not supported by this version of migrate",
 					def->colname),
-			 errdetail("NOT NULL, DEFAULT and CHECK are."),
+			 errdetail("NOT NULL, DEFAULT, CHECK and UNIQUE are."),
 			 errhint("%s", hint),
 			 parser_errposition(pstate, constraint->location)));
 }
@@ -179,8 +180,10 @@ take_constraints(ParseState *pstate, const ColumnDef *def, ScopeColumn *column)
 				column->checks = lappend(column->checks, constraint);
 				break;
 			case CONSTR_UNIQUE:
-				refuse_constraint(pstate, def, constraint,
-								  "Declare the index with migrate.create_index() once the migration is expanded.");
+				if (constraint->including != NIL || constraint->options != NIL ||
+					constraint->indexspace != NULL || constraint->nulls_not_distinct)
+					refuse_constraint(pstate, def, constraint, "Write UNIQUE alone.");
+				column->unique = constraint;
 				break;
 			default:
 				refuse_constraint(pstate, def, constraint,
@@ -662,6 +665,8 @@ migrate_expression_parse_constraints(Scope *scope, const char *text, List *colum
 			ups = lappend(ups, assignment);
 		}
 		check_not_null(column, ups);
+		if (column->unique != NULL)
+			(void) ResolveOpClass(NIL, column->type, "btree", BTREE_AM_OID);
 		foreach(check, column->checks)
 			check_condition(pstate, scope, lfirst_node(Constraint, check));
 	}

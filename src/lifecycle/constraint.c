@@ -33,6 +33,7 @@
 #include "catalog/store.h"
 #include "convert/expression.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/index.h"
 #include "migrate.h"
 
 /* ---- statements, as the grammar would make them ---- */
@@ -175,6 +176,8 @@ constrain(const Migration *migration, const ScopeColumn *column)
 
 	if (column->raw_default != NULL)
 		set_default(migration->relid, column);
+	if (column->unique != NULL)
+		migrate_index_declare_constraint(migration, column->name, column->unique->conname);
 	if (column->not_null)
 		add_constraint(migration, column, NULL, "not_null", is_not_null(column->name), true);
 	foreach(lc, column->checks)

@@ -15,6 +15,9 @@
  *				condition lets the server do without reading; the condition goes
  *	valid
  *
+ * UNIQUE is a declared index (lifecycle/index.c), of which a constraint is made
+ * in the end.
+ *
  * A constraint that somebody dropped is forgotten. A crash leaves a phase as it was.
  */
 #include "postgres.h"
@@ -40,6 +43,7 @@
 #include "convert/row_key.h"
 #include "guc.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/index.h"
 #include "lifecycle/lock.h"
 
 /* So many rows that break a constraint are named. */
@@ -363,5 +367,7 @@ migrate_constraint_step(Oid root)
 		return validate(root, linitial(constraints));
 	if ((constraints = load_constraints(root, "proven")) != NIL)
 		return set_not_null(root, constraints);
+	if (migrate_index_make_constraints(root))
+		return CONSTRAINTS_WORKED;
 	return CONSTRAINTS_STAND;
 }

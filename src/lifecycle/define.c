@@ -195,7 +195,8 @@ has_constraints(List *columns)
 	{
 		ScopeColumn *column = lfirst(lc);
 
-		if (column->not_null || column->raw_default != NULL || column->checks != NIL)
+		if (column->not_null || column->raw_default != NULL || column->checks != NIL ||
+			column->unique != NULL)
 			return true;
 	}
 	return false;

@@ -551,6 +551,21 @@ check_unneeded_columns(const Definition *definition, List *added)
 	}
 }
 
+/* A unique index is built concurrently, which the server does for plain tables alone. */
+static void
+check_unique(Relation rel, List *added)
+{
+	ListCell   *lc;
+
+	foreach(lc, added)
+		if (((ScopeColumn *) lfirst(lc))->unique != NULL &&
+			rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("UNIQUE in \"add\" is not supported for partitioned tables"),
+					 errhint("Add the constraint once the migration is complete.")));
+}
+
 ParsedDefinition *
 migrate_definition_parse(Definition *definition, Migration *known)
 {
@@ -585,6 +600,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	check_rewritten(rel, definition, parsed->ups);
 	check_needed(definition, parsed);
 	check_unneeded_columns(definition, parsed->added);
+	check_unique(rel, parsed->added);
 	table_close(rel, NoLock);
 	return parsed;
 }

@@ -296,6 +296,56 @@ migrate_index_declare(const char *name, const char *source, bool is_unique, bool
 	return index;
 }
 
+/* ---- UNIQUE in "add" ---- */
+
+void
+migrate_index_declare_constraint(const Migration *migration, const char *column, const char *name)
+{
+	if (name == NULL)
+		name = choose_name(migration->relid, list_make1((char *) column), true);
+	else if (is_taken(migration->relid, name))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", name),
+				 errdetail("The index of a UNIQUE in \"add\" would have that name.")));
+	migrate_store_execute("INSERT INTO migrate.declared_index"
+						  " (relation, name, migration, columns, is_unique, while_stale,"
+						  "  is_constraint) VALUES ($1, $2, $3, $4, true, false, true)",
+						  STORE_ARGS(store_relation(migration->relid), store_name(name),
+									 store_text(migration->name),
+									 store_text(quote_identifier(column))));
+}
+
+bool
+migrate_index_make_constraints(Oid root)
+{
+	List	   *names = migrate_store_fetch_list("SELECT d.name FROM migrate.declared_index d"
+												 " JOIN migrate.migration m ON m.name = d.migration"
+												 " JOIN pg_class c ON c.relname = d.name"
+												 " JOIN pg_index i ON i.indexrelid = c.oid"
+												 " WHERE d.relation = $1 AND d.is_constraint"
+												 "  AND m.state = 'expanded'"
+												 "  AND i.indrelid = d.relation AND i.indisvalid"
+												 "  AND NOT EXISTS (SELECT FROM pg_constraint k"
+												 "   WHERE k.conindid = i.indexrelid"
+												 "   AND k.conrelid = i.indrelid)"
+												 " ORDER BY d.name",
+												 STORE_ARGS(store_relation(root)));
+	ListCell   *lc;
+
+	if (names == NIL)
+		return false;
+	migrate_lock_table(root, "put constraints of new columns into force");
+	foreach(lc, names)
+	{
+		char	   *name = pstrdup(quote_identifier(lfirst(lc)));
+
+		migrate_store_ddl(root, psprintf("ALTER TABLE %s ADD CONSTRAINT %s UNIQUE USING INDEX %s",
+										 migrate_store_relation_sql(root), name, name));
+	}
+	return true;
+}
+
 /* ---- taking back ---- */
 
 void

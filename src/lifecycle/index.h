@@ -8,11 +8,23 @@
 #include "nodes/parsenodes.h"
 #include "postmaster/bgworker.h"
 
+#include "catalog/migration.h"
+
 /* ---- lifecycle/index.c: what is declared ---- */
 
 /* Record an index; returns the name that it will have. */
 extern char *migrate_index_declare(const char *migration, const char *columns,
 								   bool is_unique, bool while_stale);
+
+/* Record the index of a UNIQUE in "add"; name is NULL if it was given none. */
+extern void migrate_index_declare_constraint(const Migration *migration, const char *column,
+											 const char *name);
+
+/*
+ * Those that stand, make constraints of them. Takes AccessExclusiveLock on the
+ * table if there are any; false where there are none.
+ */
+extern bool migrate_index_make_constraints(Oid root);
 
 /* Take it back, with what was built of it. */
 extern void migrate_index_withdraw(const char *migration, const char *name);

@@ -133,6 +133,7 @@ CREATE TABLE migrate.declared_index (
 	columns			text NOT NULL,				-- as in CREATE INDEX, qualified
 	is_unique		boolean NOT NULL,
 	while_stale		boolean NOT NULL,
+	is_constraint	boolean NOT NULL DEFAULT false,	-- UNIQUE in "add"
 	error			text,						-- why it could not be built; retry() clears it
 	error_code		text,
 	first_error_at	timestamptz,
