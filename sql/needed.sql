@@ -218,6 +218,16 @@ SELECT migrate.retry('broken');
 CALL migrate.run('broken');
 SELECT state FROM migrate.status WHERE name = 'needed_broken';
 
+-- A generated column is judged by who reads: nobody else's code may hide in it.
+CREATE FUNCTION hidden(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT upper($1) $$;
+CREATE TABLE hiding (id integer PRIMARY KEY, a text,
+	h text GENERATED ALWAYS AS (hidden(a)) STORED, l text GENERATED ALWAYS AS (lower(a)) STORED);
+INSERT INTO hiding (id, a) VALUES (1, 'X'), (2, 'Y');
+SELECT migrate.define('needed_hiding', 'hiding', add => 'b text', up => 'b = a', needed => 'h = ''X''');
+SELECT migrate.define('needed_hiding', 'hiding', add => 'b text', up => 'b = a', needed => 'l = ''x''');
+SELECT migrate.expand('needed_hiding');
+SELECT id, b FROM hiding ORDER BY id;
+
 SET client_min_messages = error;
 SELECT count(migrate.rollback(name, discard => true)) FROM (SELECT name FROM migrate.migration
 	WHERE name LIKE 'needed%' AND state IN ('expanded', 'complete') ORDER BY seq DESC) m;

@@ -216,6 +216,19 @@ parse_text(const Shape *shape, AttrNumber target, const char *text)
 										attr->atttypmod, text);
 }
 
+/* A generated column that "needed" reads may have got another expression. */
+static Assignment *
+check_inlinable(const Shape *shape, const LiveMigration *migration, Assignment *needed)
+{
+	if (!needed->inlinable)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"needed\" of migration \"%s\" cannot be judged by who reads table \"%s\"",
+						migration->name, RelationGetRelationName(shape->rel)),
+				 errdetail("It calls more than built-in immutable functions, by way of a generated column.")));
+	return needed;
+}
+
 static void
 load_assignments(const Shape *shape, LiveMigration *migration,
 				 const AttrNumber *attnos, int nattnos)
@@ -244,7 +257,7 @@ load_assignments(const Shape *shape, LiveMigration *migration,
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
 		else if (direction == 'n')
-			migration->needed = assignment;
+			migration->needed = check_inlinable(shape, migration, assignment);
 		else
 			migration->downs = lappend(migration->downs, assignment);
 	}

@@ -24,6 +24,7 @@
 #include "commands/defrem.h"
 #include "commands/extension.h"
 #include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -494,8 +495,33 @@ check_needed_columns(Definition *definition, ParsedDefinition *parsed)
 	}
 }
 
+/*
+ * "needed" is judged in every query on the table, with the reader's rights, on
+ * generated columns computed anew: then what they are computed by must be as
+ * harmless as itself.
+ */
 static void
-check_needed(Definition *definition, ParsedDefinition *parsed)
+check_needed_generated(Relation rel, Definition *definition, ParsedDefinition *parsed)
+{
+	Expr	   *predicate = ((ParsedAssignment *) linitial(parsed->needed))->expr;
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+
+		if (attr->attgenerated && !attr->attisdropped &&
+			reads_column(&parsed->scope, predicate, NameStr(attr->attname)) &&
+			!migrate_expression_is_inlinable(build_column_default(rel, i + 1)))
+			refuse_needed(definition->name,
+						  psprintf("It reads the generated column \"%s\", which is computed by more than built-in immutable functions.",
+								   NameStr(attr->attname)),
+						  "Read other columns.");
+	}
+}
+
+static void
+check_needed(Relation rel, Definition *definition, ParsedDefinition *parsed)
 {
 	if (parsed->needed == NIL)
 		return;
@@ -503,6 +529,7 @@ check_needed(Definition *definition, ParsedDefinition *parsed)
 		refuse_needed(definition->name, "It has no \"up\", so there is nothing that rows could need.",
 					  "Leave out \"needed\", or give \"up\".");
 	check_needed_columns(definition, parsed);
+	check_needed_generated(rel, definition, parsed);
 }
 
 /* ---- the whole ---- */
@@ -598,7 +625,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	check_partition_key(rel, parsed->downs);
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);
-	check_needed(definition, parsed);
+	check_needed(rel, definition, parsed);
 	check_unneeded_columns(definition, parsed->added);
 	check_unique(rel, parsed->added);
 	table_close(rel, NoLock);
