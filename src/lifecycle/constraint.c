@@ -110,8 +110,9 @@ add_constraint(const Migration *migration, const ScopeColumn *column,
 	Oid			relid = migration->relid;
 
 	if (name == NULL)
-		name = ChooseConstraintName(get_rel_name(relid), column->name, label,
-									get_rel_namespace(relid), NIL);
+		name = ChooseConstraintName(get_rel_name(relid),
+									column->rename_to ? column->rename_to : column->name,
+									label, get_rel_namespace(relid), NIL);
 	add_check(migration, name, condition);
 	migrate_store_execute("INSERT INTO migrate.added_constraint"
 						  " (migration, name, column_name, not_null) VALUES ($1, $2, $3, $4)",
@@ -120,22 +121,44 @@ add_constraint(const Migration *migration, const ScopeColumn *column,
 }
 
 static void
-constrain(const Migration *migration, const ScopeColumn *column)
+constrain(const Migration *migration, const ScopeColumn *column, List *columns)
 {
 	ListCell   *lc;
 
 	if (column->raw_default != NULL)
 		set_default(migration->relid, column);
 	if (column->unique != NULL)
-		migrate_index_declare_constraint(migration, column->name, column->unique->conname);
+		migrate_index_declare_constraint(migration, column->name,
+										 column->rename_to ? column->rename_to : column->name,
+										 column->unique->conname);
 	if (column->not_null)
 		add_constraint(migration, column, NULL, "not_null", is_not_null(column->name), true);
 	foreach(lc, column->checks)
 	{
 		Constraint *check = lfirst_node(Constraint, lc);
 
-		add_constraint(migration, column, check->conname, "check", check->raw_expr, false);
+		add_constraint(migration, column, check->conname, "check",
+					   migrate_expression_use_interim_names(check->raw_expr, columns), false);
 	}
+}
+
+/* The columns of "add", by the names that they have by now. */
+static List *
+parse_columns(const Migration *migration)
+{
+	List	   *columns = migrate_expression_parse_columns(migration->add_source);
+	ListCell   *lc;
+	ListCell   *known;
+
+	forboth(lc, columns, known, migration->added)
+	{
+		ScopeColumn *column = lfirst(lc);
+		const AddedColumn *added = lfirst(known);
+
+		column->name = added->name;
+		column->rename_to = added->rename_to;
+	}
+	return columns;
 }
 
 static Oid
@@ -151,6 +174,7 @@ void
 migrate_constraint_add(const Migration *migration)
 {
 	StoreIdentity self;
+	List	   *columns;
 	ListCell   *lc;
 
 	if (migration->add_source == NULL)
@@ -158,8 +182,9 @@ migrate_constraint_add(const Migration *migration)
 	migrate_store_become_role(&self, owner_of(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	foreach(lc, migrate_expression_parse_columns(migration->add_source))
-		constrain(migration, lfirst(lc));
+	columns = parse_columns(migration);
+	foreach(lc, columns)
+		constrain(migration, lfirst(lc), columns);
 	migrate_store_become_self(&self);
 }
 
