@@ -8,7 +8,7 @@ SET migrate.lock_timeout = '20s';
 CREATE PROCEDURE idx_await(index text, there boolean) LANGUAGE plpgsql AS $$
 BEGIN
 	WHILE there <> EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-						   WHERE c.relname = index AND i.indisvalid) LOOP
+						   WHERE c.relname = index AND (i.indisvalid OR NOT there)) LOOP
 		COMMIT;
 		PERFORM pg_sleep(0.01);
 	END LOOP;

@@ -104,6 +104,29 @@ SELECT migrate.contract('retype_twice');
 SELECT attname, atttypid::regtype FROM pg_attribute WHERE attrelid = 'twice'::regclass AND attnum > 0 AND NOT attisdropped;
 
 --
+-- with constraints: they are the new column's, by whatever name
+--
+CREATE TABLE strict (id integer PRIMARY KEY, price integer NOT NULL);
+INSERT INTO strict VALUES (1, 100), (2, 0);
+SELECT migrate.define('retype_strict', 'strict', add => 'price numeric DEFAULT 5', down => 'price = new.price * 100');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('retype_strict', 'strict', down => 'price = new.price * 100',
+	add => 'price numeric(10,2) NOT NULL DEFAULT 5 CHECK (price > 0), tax numeric CHECK (tax < new.price)',
+	up => 'price = old.price / 100.0, tax = price / 1000.0');
+SELECT migrate.expand('retype_strict');
+INSERT INTO strict (id, price) VALUES (3, 300);
+INSERT INTO strict (id, price_new) VALUES (4, 0);
+\echo :LAST_ERROR_SQLSTATE
+CALL migrate.run('strict');
+SELECT row_key, message FROM migrate.failures WHERE migration = 'retype_strict';
+UPDATE strict SET price = 200 WHERE id = 2;
+SELECT migrate.retry('strict');
+CALL migrate.run('strict');
+SELECT migrate.contract('retype_strict');
+\d strict
+SELECT * FROM strict ORDER BY id;
+
+--
 -- partitions
 --
 CREATE TABLE parted (part integer, a integer) PARTITION BY LIST (part);

@@ -54,12 +54,6 @@ extern ScopeColumn *migrate_scope_find_new(const Scope *scope, const char *name)
 extern List *migrate_expression_parse_columns(const char *source);
 
 /*
- * In a condition as the grammar made it, have names mean the new columns where these
- * go by others until contract.
- */
-extern Node *migrate_expression_use_interim_names(Node *raw, List *columns);
-
-/*
  * Check the defaults and constraints of the columns that "add" was parsed to.
  * Returns "ups" with an assignment more for each column that has an immutable
  * default and none yet: what rows that are there read.

@@ -293,7 +293,8 @@ resolve_twin(ParseState *pstate, ColumnRef *cref, const char *qualifier,
 {
 	Scope	   *scope = pstate->p_ref_hook_state;
 
-	if (qualifier != NULL && strcmp(qualifier, "new") == 0)
+	if ((qualifier != NULL && strcmp(qualifier, "new") == 0) ||
+		(qualifier == NULL && strcmp(scope->part, "add") == 0))
 		return new;
 	if ((qualifier != NULL && strcmp(qualifier, "old") == 0) || !scope->reads_added)
 		return old;
@@ -602,51 +603,20 @@ check_default(ParseState *pstate, const ScopeColumn *column)
 	return (Expr *) expr;
 }
 
-static bool
-use_interim_names(Node *node, List *columns)
-{
-	ColumnRef  *reference = (ColumnRef *) node;
-	ListCell   *lc;
-
-	if (node == NULL)
-		return false;
-	if (!IsA(node, ColumnRef))
-		return raw_expression_tree_walker(node, use_interim_names, columns);
-	foreach(lc, columns)
-	{
-		ScopeColumn *column = lfirst(lc);
-
-		if (column->rename_to != NULL && list_length(reference->fields) == 1 &&
-			IsA(linitial(reference->fields), String) &&
-			strcmp(strVal(linitial(reference->fields)), column->rename_to) == 0)
-			reference->fields = list_make1(makeString(pstrdup(column->name)));
-	}
-	return false;
-}
-
-Node *
-migrate_expression_use_interim_names(Node *raw, List *columns)
-{
-	Node	   *copy = copyObject(raw);
-
-	(void) use_interim_names(copy, columns);
-	return copy;
-}
-
 /* It speaks of the new form alone, or it would outlive what it names. */
 static void
-check_condition(ParseState *pstate, const Scope *scope, List *columns, const Constraint *check)
+check_condition(ParseState *pstate, const Scope *scope, const Constraint *check)
 {
 	Scope		all = *scope;
 	Node	   *expr;
 	ListCell   *lc;
 
 	all.inputs = NIL;
+	all.part = "add";
 	all.reads_added = true;
 	pstate->p_post_columnref_hook = resolve_column;
 	pstate->p_ref_hook_state = &all;
-	expr = transformExpr(pstate, migrate_expression_use_interim_names(check->raw_expr, columns),
-						 EXPR_KIND_CHECK_CONSTRAINT);
+	expr = transformExpr(pstate, copyObject(check->raw_expr), EXPR_KIND_CHECK_CONSTRAINT);
 	(void) coerce_to_boolean(pstate, expr, "CHECK");
 	pstate->p_post_columnref_hook = NULL;
 	foreach(lc, all.inputs)
@@ -698,7 +668,7 @@ migrate_expression_parse_constraints(Scope *scope, const char *text, List *colum
 		if (column->unique != NULL)
 			(void) ResolveOpClass(NIL, column->type, "btree", BTREE_AM_OID);
 		foreach(check, column->checks)
-			check_condition(pstate, scope, columns, lfirst_node(Constraint, check));
+			check_condition(pstate, scope, lfirst_node(Constraint, check));
 	}
 	free_parsestate(pstate);
 	source_end(&callback);

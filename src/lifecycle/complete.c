@@ -142,7 +142,11 @@ typedef struct Validation
 	char	   *sql;
 } Validation;
 
-/* The constraint is the owner's to evaluate, and nothing else: restricted. */
+/*
+ * The constraint is the owner's to evaluate, and nothing else: restricted. For
+ * the table's lock we do not stand in line, we come again; for those of its
+ * partitions only as long as lock_timeout says.
+ */
 static void
 validate(void *context)
 {
@@ -154,7 +158,10 @@ validate(void *context)
 	snprintf(timeout, sizeof(timeout), "%d", migrate_guc_lock_timeout);
 	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	LockRelationOid(validation->root, ShareUpdateExclusiveLock);
+	if (!ConditionalLockRelationOid(validation->root, ShareUpdateExclusiveLock))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg_internal("relation %u is locked", validation->root)));
 	migrate_store_ddl(validation->root, validation->sql);
 	migrate_store_become_self(&self);
 }

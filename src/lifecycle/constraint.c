@@ -20,6 +20,7 @@
 #include "commands/defrem.h"
 #include "catalog/pg_constraint.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "parser/parser.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
@@ -87,6 +88,64 @@ add_check(const Migration *migration, const char *name, Node *condition)
 	run(statement);
 }
 
+/* ---- columns that go by an interim name ---- */
+
+/* In a condition such a column is called by the name that it will have, or new and that. */
+static bool
+use_interim_name(Node *node, void *context)
+{
+	const AddedColumn *column = context;
+	ColumnRef  *reference = (ColumnRef *) node;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, ColumnRef))
+		return raw_expression_tree_walker(node, use_interim_name, context);
+	if (IsA(llast(reference->fields), String) &&
+		strcmp(strVal(llast(reference->fields)), column->rename_to) == 0)
+		reference->fields = list_make1(makeString(pstrdup(column->name)));
+	return false;
+}
+
+static void
+use_interim_name_in(List *checks, AddedColumn *column)
+{
+	ListCell   *lc;
+
+	foreach(lc, checks)
+		(void) use_interim_name(lfirst_node(Constraint, lc)->raw_expr, column);
+}
+
+/* The columns of "add" under the names that they have in the table. */
+static List *
+added_columns(const Migration *migration)
+{
+	List	   *columns = migrate_expression_parse_columns(migration->add_source);
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+	{
+		AddedColumn *added = lfirst(lc);
+		ScopeColumn *column;
+		ListCell   *each;
+
+		if (added->rename_to == NULL)
+			continue;
+		column = list_nth(columns, foreach_current_index(lc));
+		column->name = added->name;
+		column->rename_to = added->rename_to;
+		foreach(each, columns)
+			use_interim_name_in(((ScopeColumn *) lfirst(each))->checks, added);
+	}
+	return columns;
+}
+
+static const char *
+final_name(const ScopeColumn *column)
+{
+	return column->rename_to ? column->rename_to : column->name;
+}
+
 /* ---- the parts of a column ---- */
 
 static Node *
@@ -110,9 +169,8 @@ add_constraint(const Migration *migration, const ScopeColumn *column,
 	Oid			relid = migration->relid;
 
 	if (name == NULL)
-		name = ChooseConstraintName(get_rel_name(relid),
-									column->rename_to ? column->rename_to : column->name,
-									label, get_rel_namespace(relid), NIL);
+		name = ChooseConstraintName(get_rel_name(relid), final_name(column), label,
+									get_rel_namespace(relid), NIL);
 	add_check(migration, name, condition);
 	migrate_store_execute("INSERT INTO migrate.added_constraint"
 						  " (migration, name, column_name, not_null) VALUES ($1, $2, $3, $4)",
@@ -121,15 +179,14 @@ add_constraint(const Migration *migration, const ScopeColumn *column,
 }
 
 static void
-constrain(const Migration *migration, const ScopeColumn *column, List *columns)
+constrain(const Migration *migration, const ScopeColumn *column)
 {
 	ListCell   *lc;
 
 	if (column->raw_default != NULL)
 		set_default(migration->relid, column);
 	if (column->unique != NULL)
-		migrate_index_declare_constraint(migration, column->name,
-										 column->rename_to ? column->rename_to : column->name,
+		migrate_index_declare_constraint(migration, column->name, final_name(column),
 										 column->unique->conname);
 	if (column->not_null)
 		add_constraint(migration, column, NULL, "not_null", is_not_null(column->name), true);
@@ -137,28 +194,8 @@ constrain(const Migration *migration, const ScopeColumn *column, List *columns)
 	{
 		Constraint *check = lfirst_node(Constraint, lc);
 
-		add_constraint(migration, column, check->conname, "check",
-					   migrate_expression_use_interim_names(check->raw_expr, columns), false);
+		add_constraint(migration, column, check->conname, "check", check->raw_expr, false);
 	}
-}
-
-/* The columns of "add", by the names that they have by now. */
-static List *
-parse_columns(const Migration *migration)
-{
-	List	   *columns = migrate_expression_parse_columns(migration->add_source);
-	ListCell   *lc;
-	ListCell   *known;
-
-	forboth(lc, columns, known, migration->added)
-	{
-		ScopeColumn *column = lfirst(lc);
-		const AddedColumn *added = lfirst(known);
-
-		column->name = added->name;
-		column->rename_to = added->rename_to;
-	}
-	return columns;
 }
 
 static Oid
@@ -174,7 +211,6 @@ void
 migrate_constraint_add(const Migration *migration)
 {
 	StoreIdentity self;
-	List	   *columns;
 	ListCell   *lc;
 
 	if (migration->add_source == NULL)
@@ -182,9 +218,8 @@ migrate_constraint_add(const Migration *migration)
 	migrate_store_become_role(&self, owner_of(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	columns = parse_columns(migration);
-	foreach(lc, columns)
-		constrain(migration, lfirst(lc), columns);
+	foreach(lc, added_columns(migration))
+		constrain(migration, lfirst(lc));
 	migrate_store_become_self(&self);
 }
 

@@ -587,6 +587,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 
 	if (definition->up != NULL)
 		parsed->ups = migrate_expression_parse_assignments(scope, "up", definition->up);
+	check_twins(rel, definition, parsed);
 	if (definition->add != NULL)
 		parsed->ups = migrate_expression_parse_constraints(scope, definition->add,
 														   parsed->added, parsed->ups);
@@ -594,7 +595,6 @@ migrate_definition_parse(Definition *definition, Migration *known)
 		parsed->downs = migrate_expression_parse_assignments(scope, "down", definition->down);
 	if (definition->needed != NULL)
 		parsed->needed = migrate_expression_parse_predicate(scope, "needed", definition->needed);
-	check_twins(rel, definition, parsed);
 	check_partition_key(rel, parsed->downs);
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);
