@@ -173,6 +173,29 @@ SELECT migrate.contract('con_unique');
 SELECT conname, contype, pg_get_constraintdef(oid) FROM pg_constraint
 	WHERE conrelid = 'con_unique'::regclass AND contype <> 'n' ORDER BY conname;
 
+-- A new type under the same name: it is the new column that is meant.
+CREATE TABLE con_price (id integer PRIMARY KEY, price integer);
+INSERT INTO con_price VALUES (1, 150), (2, -5);
+SELECT migrate.define('con_price', 'con_price',
+	add => 'price numeric(12,2) NOT NULL DEFAULT 1 CHECK (price > 0) UNIQUE',
+	up => 'price = old.price / 100.0', down => 'price = new.price * 100');
+SELECT migrate.expand('con_price');
+SELECT migrate.create_index('con_price', 'price DESC');
+SELECT * FROM con_constraints WHERE relation = 'con_price'::regclass;
+INSERT INTO con_price (id, price) VALUES (3, -10);
+INSERT INTO con_price (id, price_new) VALUES (4, -10);
+INSERT INTO con_price (id) VALUES (5);
+DELETE FROM con_price WHERE price < 0;
+SELECT id, price, price_new FROM con_price ORDER BY id;
+UPDATE con_price SET price = 777 WHERE price IS NULL;
+CALL migrate.run('con_price');
+SELECT row_key, message FROM migrate.failures WHERE migration = 'con_price';
+SELECT migrate.contract('con_price');
+SELECT id, price FROM con_price ORDER BY id;
+SELECT * FROM con_constraints WHERE relation = 'con_price'::regclass;
+SELECT * FROM con_columns WHERE relation = 'con_price'::regclass;
+SELECT indexdef FROM pg_indexes WHERE tablename = 'con_price' ORDER BY 1;
+
 -- Of partitioned tables.
 CREATE TABLE con_parts (id integer, a text) PARTITION BY RANGE (id);
 CREATE TABLE con_part1 PARTITION OF con_parts FOR VALUES FROM (0) TO (10);

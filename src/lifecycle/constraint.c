@@ -126,15 +126,24 @@ added_columns(const Migration *migration)
 	foreach(lc, migration->added)
 	{
 		AddedColumn *added = lfirst(lc);
+		ScopeColumn *column;
 		ListCell   *each;
 
 		if (added->rename_to == NULL)
 			continue;
-		((ScopeColumn *) list_nth(columns, foreach_current_index(lc)))->name = added->name;
+		column = list_nth(columns, foreach_current_index(lc));
+		column->name = added->name;
+		column->rename_to = added->rename_to;
 		foreach(each, columns)
 			use_interim_name_in(((ScopeColumn *) lfirst(each))->checks, added);
 	}
 	return columns;
+}
+
+static const char *
+final_name(const ScopeColumn *column)
+{
+	return column->rename_to ? column->rename_to : column->name;
 }
 
 /* ---- the parts of a column ---- */
@@ -160,7 +169,7 @@ add_constraint(const Migration *migration, const ScopeColumn *column,
 	Oid			relid = migration->relid;
 
 	if (name == NULL)
-		name = ChooseConstraintName(get_rel_name(relid), column->name, label,
+		name = ChooseConstraintName(get_rel_name(relid), final_name(column), label,
 									get_rel_namespace(relid), NIL);
 	add_check(migration, name, condition);
 	migrate_store_execute("INSERT INTO migrate.added_constraint"
@@ -177,7 +186,8 @@ constrain(const Migration *migration, const ScopeColumn *column)
 	if (column->raw_default != NULL)
 		set_default(migration->relid, column);
 	if (column->unique != NULL)
-		migrate_index_declare_constraint(migration, column->name, column->unique->conname);
+		migrate_index_declare_constraint(migration, column->name, final_name(column),
+										 column->unique->conname);
 	if (column->not_null)
 		add_constraint(migration, column, NULL, "not_null", is_not_null(column->name), true);
 	foreach(lc, column->checks)

@@ -188,9 +188,24 @@ check_element(Conversion *conversion, const LiveMigration *live,
 					  "\"up\" computes it by more than immutable built-in functions, "
 					  "so that there can be no index on it while rows are stale.");
 	columns->any_added |= bms_is_member(attno, live->added);
-	columns->names = lappend(columns->names, element->name);
 	appendStringInfo(&columns->text, "%s%s", columns->text.len > 0 ? ", " : "",
 					 element_text(element, get_atttype(conversion->relid, attno)));
+}
+
+/* A new column that takes an old one's place goes by another name until contract. */
+static void
+use_interim_name(const Migration *migration, IndexElem *element)
+{
+	ListCell   *lc;
+
+	foreach(lc, migration->added)
+	{
+		const AddedColumn *added = lfirst(lc);
+
+		if (added->rename_to != NULL && element->name != NULL &&
+			strcmp(added->rename_to, element->name) == 0)
+			element->name = added->name;
+	}
 }
 
 static void
@@ -207,7 +222,11 @@ check_columns(const Migration *migration, const char *source, bool while_stale, 
 		elog(ERROR, "migration \"%s\" is not live", migration->name);
 	initStringInfo(&columns->text);
 	foreach(lc, parse_columns(source))
+	{
+		columns->names = lappend(columns->names, lfirst_node(IndexElem, lc)->name);
+		use_interim_name(migration, lfirst(lc));
 		check_element(conversion, live, lfirst_node(IndexElem, lc), while_stale, columns);
+	}
 	if (!columns->any_added)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -299,10 +318,11 @@ migrate_index_declare(const char *name, const char *source, bool is_unique, bool
 /* ---- UNIQUE in "add" ---- */
 
 void
-migrate_index_declare_constraint(const Migration *migration, const char *column, const char *name)
+migrate_index_declare_constraint(const Migration *migration, const char *column,
+								 const char *column_label, const char *name)
 {
 	if (name == NULL)
-		name = choose_name(migration->relid, list_make1((char *) column), true);
+		name = choose_name(migration->relid, list_make1((char *) column_label), true);
 	else if (is_taken(migration->relid, name))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_TABLE),

@@ -16,9 +16,12 @@
 extern char *migrate_index_declare(const char *migration, const char *columns,
 								   bool is_unique, bool while_stale);
 
-/* Record the index of a UNIQUE in "add"; name is NULL if it was given none. */
+/*
+ * Record the index of a UNIQUE in "add". Where its name is NULL, it gets one as the
+ * column's, which may go by another name by now.
+ */
 extern void migrate_index_declare_constraint(const Migration *migration, const char *column,
-											 const char *name);
+											 const char *column_label, const char *name);
 
 /*
  * Those that stand, make constraints of them. Takes AccessExclusiveLock on the
