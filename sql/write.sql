@@ -221,12 +221,20 @@ VALUES (301, 'Stored Old', 'not', 'this', 1);
 -- as stored in version 2: as is
 INSERT INTO write_users (id, full_name, first_name, last_name, row_version)
 VALUES (302, 'kept as it is', 'Stored', 'New', 2);
-UPDATE write_users SET row_version = 1, first_name = 'not this' WHERE id = 302;
+-- in an UPDATE that is what the client once read, written back with the rest: the
+-- row is as it is meanwhile, and what was changed counts
+UPDATE write_users SET full_name = 'kept as it is', first_name = 'Changed', last_name = 'New', row_version = 1
+WHERE id = 302;
 SELECT id, full_name, first_name, last_name, row_version FROM write_users WHERE id > 300 AND id < 1000 ORDER BY id;
 -- saying that nothing is said
 UPDATE write_users SET row_version = DEFAULT, first_name = 'Defaulted' WHERE id = 301
 RETURNING full_name, row_version;
 UPDATE write_users SET row_version = DEFAULT WHERE id = 301 RETURNING full_name, row_version;
+-- an upsert that takes over the version of what it would have inserted, on a stale row
+SELECT min(id) AS stale FROM write_users WHERE row_version = 1 \gset
+INSERT INTO write_users (id, full_name) VALUES (:stale, 'Up Sert')
+ON CONFLICT (id) DO UPDATE SET full_name = EXCLUDED.full_name, row_version = EXCLUDED.row_version
+RETURNING full_name, first_name, last_name, row_version;
 -- beyond what is known: refused, in INSERT, UPDATE and COPY
 INSERT INTO write_users (id, full_name, row_version) VALUES (303, 'From Future', 3);
 UPDATE write_users SET row_version = 3 WHERE id = 302;

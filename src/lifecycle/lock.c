@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -93,6 +94,18 @@ lock_if_free(List *relids)
 					 errmsg_internal("relation %u is locked", lfirst_oid(lc))));
 }
 
+/*
+ * How long to stand in line, in milliseconds. A statement on a partition looks
+ * at its parents too, and so takes the locks in another order than we do. That
+ * deadlock is ours to end, before anybody's deadlock detector picks the other.
+ */
+static int
+patience(List *relids)
+{
+	return list_length(relids) == 1 ? migrate_guc_lock_timeout
+		: Max(1, Min(migrate_guc_lock_timeout, DeadlockTimeout / 2));
+}
+
 static void
 lock_in_line(List *relids)
 {
@@ -100,7 +113,7 @@ lock_in_line(List *relids)
 	int			nestlevel = NewGUCNestLevel();
 	char		timeout[16];
 
-	snprintf(timeout, sizeof(timeout), "%d", migrate_guc_lock_timeout);
+	snprintf(timeout, sizeof(timeout), "%d", patience(relids));
 	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	foreach(lc, relids)

@@ -124,17 +124,20 @@ store_inserted(RowWrite *write)
 
 /*
  * Does an UPDATE say in which version it stores the row? A publisher that has
- * the column sends it with each row; in a statement, one that has not changed
- * was written back with the rest.
+ * the column sends it with each row, and means it. A statement does not: a
+ * client that writes back all that it has read names a version that the row may
+ * have left meanwhile, and an upsert that takes over EXCLUDED's names the
+ * newest, of a row that is stale. Only numbers that no row has are refused.
  */
 static bool
-says_version(const RowWrite *write, const Bitmapset *updated_columns, int32 stored, int32 given)
+says_version(const RowWrite *write, const Bitmapset *updated_columns, int32 given)
 {
 	int			bit = write->conversion->version_attno - FirstLowInvalidHeapAttributeNumber;
 
 	if (given == MIGRATE_VERSION_UNSAID)
 		return false;
-	return given != stored || (IsLogicalWorker() && bms_is_member(bit, updated_columns));
+	return given < 0 || given > write->conversion->version ||
+		(IsLogicalWorker() && bms_is_member(bit, updated_columns));
 }
 
 /*
@@ -319,7 +322,7 @@ store_updated(RowWrite *write, TupleTableSlot *stored, const Bitmapset *updated_
 
 	if (isnull)
 		return write->tuple;	/* the server refuses it: the column is NOT NULL */
-	if (says_version(write, updated_columns, stored_version, given_version))
+	if (says_version(write, updated_columns, given_version))
 		return store_in_version(write, given_version);
 	if (stored_version >= write->conversion->version)
 		return store_updated_converted(write, stored, given_version, updated_columns);

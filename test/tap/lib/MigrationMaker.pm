@@ -59,11 +59,19 @@ sub split_part
 	return $parts[ $n - 1 ] // '';
 }
 
+# What the server's integers hold.
+sub in_range
+{
+	my ($value) = @_;
+	die { state => '22003' } if defined $value && $value =~ /^-?\d+$/ && abs($value) > 2147483647;
+	return $value;
+}
+
 sub assignment
 {
 	my ($target, $sql, $code, @reads) = @_;
 	return { target => $target, reads => \@reads, sql => sprintf($sql, @reads),
-		code => sub { return $code->(@{ $_[0] }{@reads}); } };
+		code => sub { return in_range($code->(@{ $_[0] }{@reads})); } };
 }
 
 sub both { my ($code) = @_; return sub { return defined $_[0] && defined $_[1] ? $code->(@_) : undef; }; }

@@ -184,7 +184,7 @@ sub judge
 	if ($expected->{code} || defined $error)
 	{
 		give_up("$sql\nfails: " . ($error // '(not)') . "\nexpected: " . ($expected->{code} // '(not)'))
-		  unless $expected->{code} && defined $code && $code =~ /^(22P02|23505)$/;
+		  unless $expected->{code} && defined $code && $code =~ /^(22P02|22003|23505)$/;
 		return;
 	}
 	compare($sql, $expected->{lines}, $lines) if $expected->{lines};
