@@ -230,11 +230,14 @@ SELECT id, full_name, first_name, last_name, row_version FROM write_users WHERE 
 UPDATE write_users SET row_version = DEFAULT, first_name = 'Defaulted' WHERE id = 301
 RETURNING full_name, row_version;
 UPDATE write_users SET row_version = DEFAULT WHERE id = 301 RETURNING full_name, row_version;
--- an upsert that takes over the version of what it would have inserted, on a stale row
-SELECT min(id) AS stale FROM write_users WHERE row_version = 1 \gset
-INSERT INTO write_users (id, full_name) VALUES (:stale, 'Up Sert')
-ON CONFLICT (id) DO UPDATE SET full_name = EXCLUDED.full_name, row_version = EXCLUDED.row_version
-RETURNING full_name, first_name, last_name, row_version;
+-- and an upsert takes over the newest, for a row that is stale
+CREATE TABLE write_upsert (id integer PRIMARY KEY, a integer);
+INSERT INTO write_upsert VALUES (1, 10);
+SELECT migrate.define('write_upsert', 'write_upsert', add => 'b integer, c integer', up => 'b = a + 1, c = a + 2', down => 'a = b - 1');
+SELECT migrate.expand('write_upsert');
+INSERT INTO write_upsert (id, a) VALUES (1, 20)
+ON CONFLICT (id) DO UPDATE SET b = EXCLUDED.b, row_version = EXCLUDED.row_version
+RETURNING *;
 -- beyond what is known: refused, in INSERT, UPDATE and COPY
 INSERT INTO write_users (id, full_name, row_version) VALUES (303, 'From Future', 3);
 UPDATE write_users SET row_version = 3 WHERE id = 302;
