@@ -167,3 +167,45 @@ CALL migrate.run('corner_parts');
 ALTER TABLE corner_parts DETACH PARTITION corner_parts_0;
 SELECT migrate.contract('corner_parts', '20 s');
 DROP TABLE corner_parts, corner_parts_0;
+
+--
+-- A record of the table's type, made by a client that knows nothing of the row
+-- version, can still be inserted and written back; and a version that was read before
+-- the row was converted does not undo what is written with it
+--
+
+CREATE TABLE corner_records (id integer PRIMARY KEY, a integer, note text);
+INSERT INTO corner_records SELECT i, i FROM generate_series(1, 3) i;
+SELECT migrate.define('corner_records', 'corner_records', add => 'b integer',
+	up => 'b = a * 10', down => 'a = b / 10', remove => '{a}');
+SELECT migrate.expand('corner_records');
+DO $$
+DECLARE
+	old_form corner_records;
+	new_form corner_records;
+BEGIN
+	old_form.id := 11;
+	old_form.a := 11;
+	INSERT INTO corner_records VALUES (old_form.*);
+	new_form.id := 12;
+	new_form.b := 125;
+	INSERT INTO corner_records SELECT new_form.*;
+END
+$$;
+INSERT INTO corner_records SELECT * FROM jsonb_populate_record(NULL::corner_records, '{"id": 13, "a": 13}');
+COPY corner_records (id, a, b, row_version) FROM STDIN;
+14	14	\N	\N
+\.
+UPDATE corner_records SET (a, b, row_version) = (SELECT a, 155, NULL::integer) WHERE id = 1;
+SELECT id, a, b, row_version FROM corner_records ORDER BY id;
+CALL migrate.run('corner_records');
+-- as if all of it had been read before
+UPDATE corner_records SET a = 2, b = 277, note = 'new', row_version = 1 WHERE id = 2;
+UPDATE corner_records SET a = 31, b = 30, note = 'old', row_version = 1 WHERE id = 3;
+-- but a replica has it from the other side
+SET session_replication_role = replica;
+UPDATE corner_records SET a = 14, b = NULL, row_version = 1 WHERE id = 14;
+RESET session_replication_role;
+SELECT id, a, b, row_version FROM corner_records ORDER BY id;
+SELECT migrate.contract('corner_records', '20 s');
+DROP TABLE corner_records;

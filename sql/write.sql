@@ -249,9 +249,6 @@ COPY write_users (id, full_name, row_version) FROM STDIN;
 INSERT INTO write_users (id, full_name, row_version) VALUES (303, 'From Future', 3);
 -- a mark such as the planner makes for a migration that is not there
 INSERT INTO write_users (id, full_name, row_version) VALUES (303, 'From Nowhere', -100);
--- no version at all: the column's own constraint
-INSERT INTO write_users (id, full_name, row_version) VALUES (303, 'From Nowhere', NULL);
-UPDATE write_users SET row_version = NULL WHERE id = 302;
 \set VERBOSITY default
 
 --

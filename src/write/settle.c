@@ -143,7 +143,6 @@ version_of(TupleTableSlot *row, const Conversion *conversion, bool *isnull)
 	return DatumGetInt32(slot_getattr(row, conversion->version_attno, isnull));
 }
 
-/* A row without a version is the server's to refuse. */
 static HeapTuple
 settle(RowWrite *write, TupleTableSlot *handed_on)
 {
@@ -153,7 +152,7 @@ settle(RowWrite *write, TupleTableSlot *handed_on)
 	HeapTuple	tuple;
 
 	set = migrate_written_by_update(write->conversion, NULL, handed_on, handed_on, write->row);
-	if (isnull || (set == NULL && version == write->conversion->version))
+	if (set == NULL && !isnull && version == write->conversion->version)
 		return write->tuple;
 
 	migrate_row_write_begin(write, write->row);

@@ -25,7 +25,7 @@
  * A row that says its version is taken to be stored in it: a dump being
  * restored, a row replicated from a database that knows the same migrations,
  * a row that an UPDATE moves to another partition (stamped when it left the
- * first). It is upgraded from there.
+ * first). It is upgraded from there. NULL says nothing.
  */
 #include "postgres.h"
 
@@ -97,17 +97,9 @@ store_in_version(RowWrite *write, int32 version)
 static HeapTuple
 store_inserted(RowWrite *write)
 {
-	bool		isnull;
-	int32		version = DatumGetInt32(slot_getattr(write->row,
-													 write->conversion->version_attno,
-													 &isnull));
-	WrittenInsert written;
+	WrittenInsert written = migrate_written_by_insert(write->conversion, write->rel, write->row);
 	HeapTuple	tuple;
 
-	if (isnull)
-		return write->tuple;	/* the server refuses it: the column is NOT NULL */
-
-	written = migrate_written_by_insert(write->conversion, write->rel, write->row, version);
 	if (written.says_version)
 		return store_in_version(write, written.version);
 
@@ -121,6 +113,13 @@ store_inserted(RowWrite *write)
 }
 
 /* ---- UPDATE ---- */
+
+/* Does the write come from another database, with what is stored there? */
+static bool
+is_replicated(void)
+{
+	return IsLogicalWorker() || SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+}
 
 /*
  * Does an UPDATE say in which version it stores the row? A publisher that has
@@ -137,7 +136,7 @@ says_version(const RowWrite *write, const Bitmapset *updated_columns, int32 give
 	if (given == MIGRATE_VERSION_UNSAID)
 		return false;
 	return given < 0 || given > write->conversion->version ||
-		(IsLogicalWorker() && bms_is_member(bit, updated_columns));
+		(is_replicated() && bms_is_member(bit, updated_columns));
 }
 
 /*
@@ -321,7 +320,7 @@ store_updated(RowWrite *write, TupleTableSlot *stored, const Bitmapset *updated_
 	int32		given_version = DatumGetInt32(slot_getattr(write->row, version_attno, &isnull));
 
 	if (isnull)
-		return write->tuple;	/* the server refuses it: the column is NOT NULL */
+		given_version = MIGRATE_VERSION_UNSAID;
 	if (says_version(write, updated_columns, given_version))
 		return store_in_version(write, given_version);
 	if (stored_version >= write->conversion->version)

@@ -6,9 +6,10 @@
  * whose new form it names (read/). Live migrations come and go only under a
  * lock that conflicts with the INSERT's, so the mark and the conversion speak
  * of the same ones. COPY's columns are known from its statement. What is left
- * is neither planned nor a COPY: logical replication, which stores each row
- * of the publisher with the defaults of what the publisher does not have.
- * There a new-form column that holds something else must have been sent.
+ * names all columns, whatever it knows of them: logical replication, which
+ * stores each row of the publisher with the defaults of what the publisher does
+ * not have, and who inserts records. There a new-form column that holds something
+ * else must have been meant.
  *
  * UPDATE. A column was set if it was named and differs from what the row read
  * as: a client that writes back all that it has read has only set what it
@@ -107,13 +108,20 @@ is_mark(const Conversion *conversion, int32 version)
 	return version < 0 && MIGRATE_MARKED_FORMS(version) >> conversion->nlive == 0;
 }
 
+/*
+ * A version that is NULL says nothing: it comes from who inserts a whole row,
+ * made as a record of the table's type, of which he fills in what he knows.
+ */
 WrittenInsert
-migrate_written_by_insert(const Conversion *conversion, Relation rel,
-						  TupleTableSlot *row, int32 version)
+migrate_written_by_insert(const Conversion *conversion, Relation rel, TupleTableSlot *row)
 {
+	bool		isnull;
+	int32		version = DatumGetInt32(slot_getattr(row, conversion->version_attno, &isnull));
 	WrittenInsert written = {false, version, NULL};
 
-	if (is_mark(conversion, version))
+	if (isnull)
+		written.set = sent_columns(conversion, rel, row);
+	else if (is_mark(conversion, version))
 		written.set = marked_columns(conversion, MIGRATE_MARKED_FORMS(version));
 	else if (version != MIGRATE_VERSION_UNSAID)
 		written.says_version = true;

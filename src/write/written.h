@@ -22,7 +22,7 @@ typedef struct WrittenInsert
 } WrittenInsert;
 
 extern WrittenInsert migrate_written_by_insert(const Conversion *conversion, Relation rel,
-											   TupleTableSlot *row, int32 version);
+											   TupleTableSlot *row);
 
 /*
  * Of the columns that any live migration reads or writes, those which an
