@@ -39,6 +39,7 @@
 
 #include "catalog/migration.h"
 #include "catalog/store.h"
+#include "compat.h"
 #include "guard/catalog_row.h"
 #include "guard/dependent_objects.h"
 #include "migrate.h"
@@ -112,7 +113,8 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 	constraint = (Form_pg_constraint) GETSTRUCT(tuple);
 	counts = !(search->is_partition && constraint->conrelid == search->heap &&
 			   (constraint->coninhcount > 0 || OidIsValid(constraint->conparentid))) &&
-		(search->own_constraints || !is_own_constraint(search, tuple));
+		(search->own_constraints || !is_own_constraint(search, tuple)) &&
+		compat_not_null_column(tuple) == InvalidAttrNumber;	/* goes with its column */
 	ReleaseSysCache(tuple);
 	return counts;
 }
