@@ -114,7 +114,7 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 	counts = !(search->is_partition && constraint->conrelid == search->heap &&
 			   (constraint->coninhcount > 0 || OidIsValid(constraint->conparentid))) &&
 		(search->own_constraints || !is_own_constraint(search, tuple)) &&
-		compat_not_null_column(tuple) == InvalidAttrNumber;	/* goes with its column */
+		compat_not_null_column(tuple) == InvalidAttrNumber; /* goes with its column */
 	ReleaseSysCache(tuple);
 	return counts;
 }
