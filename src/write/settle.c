@@ -13,7 +13,9 @@
  * to trigger: all BEFORE triggers of a row are called with the same one, and a
  * statement that runs inside of one of them has another. It lives as long as the
  * slot and is overwritten by the next row, so nothing is left behind by a
- * trigger that takes its row out, or by an error.
+ * trigger that takes its row out, or by an error. Should the executor free a
+ * slot alone and make another in its place, for another table or after a
+ * change of this one, the relation and the shape tell.
  *
  * Cost: a table without BEFORE row triggers of its own pays for one more call
  * per row, which returns at once; with some, for a copy of the row.
@@ -131,7 +133,10 @@ migrate_settle_remember(const TriggerData *trigger, const Conversion *conversion
 	if (handed_on == NULL)
 		handed_on = make(carrier, conversion->tupdesc);
 	old = MemoryContextSwitchTo(carrier->tts_mcxt);
+	if (handed_on->row->tts_tupleDescriptor != conversion->tupdesc)
+		handed_on->row = MakeSingleTupleTableSlot(conversion->tupdesc, &TTSOpsHeapTuple);
 	ExecForceStoreHeapTuple(heap_copytuple(row), handed_on->row, true);
+	handed_on->row->tts_tableOid = conversion->relid;
 	MemoryContextSwitchTo(old);
 }
 
@@ -174,7 +179,8 @@ migrate_settle_trigger(PG_FUNCTION_ARGS)
 
 	migrate_row_write_check_protocol(fcinfo, "settle_trigger");
 	handed_on = find(carrier_of(trigger));
-	if (handed_on == NULL || TTS_EMPTY(handed_on->row))
+	if (handed_on == NULL || TTS_EMPTY(handed_on->row) ||
+		handed_on->row->tts_tableOid != RelationGetRelid(trigger->tg_relation))
 		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)
 							   ? trigger->tg_newtuple : trigger->tg_trigtuple);
 	migrate_row_write_init(&write, trigger);
