@@ -20,6 +20,7 @@ typedef struct Assignment
 {
 	AttrNumber	target;
 	Expr	   *expr;			/* its Vars: varno 1, this relation's attributes */
+	struct Subquery *subquery;	/* what to run where it holds a sub-query; else NULL */
 	Bitmapset  *inputs;			/* the attributes that it reads */
 	bool		inlinable;		/* immutable and built in: safe under any role */
 	bool		in_place;		/* of up: rewrites a column that was there before */

@@ -15,7 +15,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -30,6 +30,7 @@
 #include "convert/expression.h"
 #include "convert/generated.h"
 #include "convert/rows.h"
+#include "convert/subquery.h"
 #include "migrate.h"
 
 /*
@@ -129,13 +130,11 @@ load_tree(const char *migration, char direction, const char *target)
 static Bitmapset *
 expression_inputs(Expr *expr)
 {
-	Bitmapset  *offset = NULL;
 	Bitmapset  *inputs = NULL;
-	int			bit = -1;
+	ListCell   *lc;
 
-	pull_varattnos((Node *) expr, 1, &offset);
-	while ((bit = bms_next_member(offset, bit)) >= 0)
-		inputs = bms_add_member(inputs, bit + FirstLowInvalidHeapAttributeNumber);
+	foreach(lc, migrate_expression_columns(expr))
+		inputs = bms_add_member(inputs, lfirst_node(Var, lc)->varattno);
 	return inputs;
 }
 
@@ -154,27 +153,14 @@ refuse_type(const Shape *shape, const LiveMigration *migration, AttrNumber attno
 			 errhint("Change the column back, or define the migration again.")));
 }
 
-typedef struct TypeCheck
+static void
+check_input_type(const Shape *shape, const LiveMigration *migration, const Var *var)
 {
-	const Shape *shape;
-	const LiveMigration *migration;
-} TypeCheck;
+	Form_pg_attribute attr = TupleDescAttr(shape->desc, var->varattno - 1);
 
-static bool
-check_input_types(Node *node, TypeCheck *check)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-		Form_pg_attribute attr = TupleDescAttr(check->shape->desc, var->varattno - 1);
-
-		if (var->vartype != attr->atttypid || var->vartypmod != attr->atttypmod ||
-			var->varcollid != attr->attcollation)
-			refuse_type(check->shape, check->migration, var->varattno, var->vartype);
-	}
-	return expression_tree_walker(node, check_input_types, check);
+	if (var->vartype != attr->atttypid || var->vartypmod != attr->atttypmod ||
+		var->varcollid != attr->attcollation)
+		refuse_type(shape, migration, var->varattno, var->vartype);
 }
 
 /*
@@ -184,16 +170,24 @@ check_input_types(Node *node, TypeCheck *check)
 static void
 check_types(const Shape *shape, const LiveMigration *migration, AttrNumber target, Expr *expr)
 {
-	TypeCheck	check = {shape, migration};
+	ListCell   *lc;
 
-	(void) check_input_types((Node *) expr, &check);
+	foreach(lc, migrate_expression_columns(expr))
+		check_input_type(shape, migration, lfirst(lc));
 	if (target != InvalidAttrNumber &&
 		exprType((Node *) expr) != TupleDescAttr(shape->desc, target - 1)->atttypid)
 		refuse_type(shape, migration, target, exprType((Node *) expr));
 }
 
+static char *
+column_sql(const Shape *shape, AttrNumber attno)
+{
+	return quote_qualified_identifier(RelationGetRelationName(shape->rel),
+									  NameStr(TupleDescAttr(shape->desc, attno - 1)->attname));
+}
+
 static Assignment *
-make_assignment(AttrNumber target, Expr *expr)
+make_assignment(const Shape *shape, AttrNumber target, Expr *expr)
 {
 	Assignment *assignment = palloc0(sizeof(Assignment));
 
@@ -201,6 +195,8 @@ make_assignment(AttrNumber target, Expr *expr)
 	assignment->expr = expr;
 	assignment->inputs = expression_inputs(expr);
 	assignment->inlinable = migrate_expression_is_inlinable((Node *) expr);
+	if (checkExprHasSubLink((Node *) expr))
+		assignment->subquery = subquery_make(expr, column_sql(shape, target));
 	return assignment;
 }
 
@@ -253,7 +249,7 @@ load_assignments(const Shape *shape, LiveMigration *migration,
 		else
 			expr = parse_text(shape, target, rows_get_text(&rows, "expression"));
 		check_types(shape, migration, target, expr);
-		assignment = make_assignment(target, migrate_generated_compute(expr, shape->rel));
+		assignment = make_assignment(shape, target, migrate_generated_compute(expr, shape->rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
 		else if (direction == 'n')
@@ -281,15 +277,15 @@ mark_rewritten(LiveMigration *migration)
 
 /* What is generated from columns that up assigns reads as generated from what they read as. */
 static void
-follow_generated(Relation rel, LiveMigration *migration)
+follow_generated(const Shape *shape, LiveMigration *migration)
 {
 	List	   *following = NIL;
 	ListCell   *lc;
 
-	foreach(lc, migrate_generated_follow(rel, migration->ups))
+	foreach(lc, migrate_generated_follow(shape->rel, migration->ups))
 	{
 		GeneratedColumn *column = lfirst(lc);
-		Assignment *up = make_assignment(column->attno, column->expr);
+		Assignment *up = make_assignment(shape, column->attno, column->expr);
 
 		up->generated = true;
 		following = lappend(following, up);
@@ -345,7 +341,7 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	attnos = column_numbers(shape, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(shape, migration, attnos, nattnos);
 	mark_rewritten(migration);
-	follow_generated(shape->rel, migration);
+	follow_generated(shape, migration);
 	migration->touched = touched_by(migration);
 }
 

@@ -25,6 +25,7 @@
 
 #include "catalog/store.h"
 #include "convert/converter.h"
+#include "convert/subquery.h"
 
 static Converter *in_use = NULL;	/* acquired and not yet released, newest first */
 
@@ -33,6 +34,8 @@ static Converter *in_use = NULL;	/* acquired and not yet released, newest first 
 static ExprState *
 compile(const Assignment *assignment)
 {
+	if (assignment->subquery != NULL)
+		return NULL;			/* planned by itself, when it is first run */
 	return ExecInitExpr(expression_planner(copyObject(assignment->expr)), NULL);
 }
 
@@ -176,6 +179,17 @@ evaluation_error_callback(void *arg)
 }
 
 static Datum
+evaluate_subquery(Converter *converter, const Assignment *assignment, bool *isnull)
+{
+	MemoryContext old = MemoryContextSwitchTo(converter->econtext->ecxt_per_tuple_memory);
+	Datum		value = subquery_evaluate(assignment->subquery,
+										  converter->econtext->ecxt_scantuple, isnull);
+
+	MemoryContextSwitchTo(old);
+	return value;
+}
+
+static Datum
 evaluate_raw(Converter *converter, const LiveMigration *migration,
 			 const Assignment *assignment, ExprState *state, const char *part, bool *isnull)
 {
@@ -189,7 +203,10 @@ evaluate_raw(Converter *converter, const LiveMigration *migration,
 
 	error_context_stack = &callback;
 	converter->evaluating = migration;
-	value = ExecEvalExprSwitchContext(state, converter->econtext, isnull);
+	if (assignment->subquery != NULL)
+		value = evaluate_subquery(converter, assignment, isnull);
+	else
+		value = ExecEvalExprSwitchContext(state, converter->econtext, isnull);
 	converter->evaluating = NULL;
 	error_context_stack = callback.previous;
 	return value;

@@ -20,6 +20,8 @@
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -119,24 +121,126 @@ is_missing_function(Oid funcid, void *context)
 }
 
 static bool
-is_missing(Node *node, void *context)
+is_missing_column(const Var *var, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
+										Int16GetDatum(var->varattno));
+	Form_pg_attribute attr;
+	bool		is_same;
+
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	attr = (Form_pg_attribute) GETSTRUCT(tuple);
+	is_same = !attr->attisdropped && attr->atttypid == var->vartype &&
+		attr->atttypmod == var->vartypmod && attr->attcollation == var->varcollid;
+	ReleaseSysCache(tuple);
+	return !is_same;
+}
+
+/* A column of a table that a sub-query reads; the row's own are not asked about. */
+static bool
+is_missing_var(const Var *var, List *range_tables)
+{
+	RangeTblEntry *rte;
+
+	if (var->varlevelsup >= list_length(range_tables) || var->varattno <= 0)
+		return false;
+	rte = rt_fetch(var->varno, (List *) list_nth(range_tables, var->varlevelsup));
+	return rte->rtekind == RTE_RELATION && is_missing_column(var, rte->relid);
+}
+
+/* "range_tables" are those of the queries around the node, the innermost first. */
+static bool
+is_missing(Node *node, List *range_tables)
 {
 	Oid			type;
 
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, is_missing, context, 0);
+		return query_tree_walker((Query *) node, is_missing,
+								 lcons(((Query *) node)->rtable, list_copy(range_tables)),
+								 QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+		return ((RangeTblEntry *) node)->rtekind == RTE_RELATION &&
+			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(((RangeTblEntry *) node)->relid));
+	if (IsA(node, Var) && is_missing_var((Var *) node, range_tables))
+		return true;
 	type = type_named(node);
-	return check_functions_in_node(node, is_missing_function, context) ||
+	return check_functions_in_node(node, is_missing_function, NULL) ||
 		(OidIsValid(type) && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type))) ||
-		expression_tree_walker(node, is_missing, context);
+		expression_tree_walker(node, is_missing, range_tables);
 }
 
 bool
 migrate_expression_is_whole(Node *expr)
 {
-	return !is_missing(expr, NULL);
+	return !is_missing(expr, NIL);
+}
+
+/* ---- the row's columns ---- */
+
+typedef struct ColumnContext
+{
+	Index		depth;			/* of sub-queries */
+	List	   *found;
+	ColumnReplacer replace;
+	void	   *context;
+} ColumnContext;
+
+static bool
+find_columns(Node *node, ColumnContext *context)
+{
+	bool		result;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == context->depth)
+		context->found = lappend(context->found, node);
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, find_columns, context);
+	context->depth++;
+	result = query_tree_walker((Query *) node, find_columns, context, 0);
+	context->depth--;
+	return result;
+}
+
+List *
+migrate_expression_columns(const Expr *expr)
+{
+	ColumnContext context = {0};
+
+	(void) find_columns((Node *) expr, &context);
+	return context.found;
+}
+
+static Node *
+replace_columns(Node *node, ColumnContext *context)
+{
+	Node	   *result;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == context->depth)
+	{
+		result = context->replace((Var *) node, context->context);
+		IncrementVarSublevelsUp(result, context->depth, 0);
+		return result;
+	}
+	if (!IsA(node, Query))
+		return expression_tree_mutator(node, replace_columns, context);
+	context->depth++;
+	result = (Node *) query_tree_mutator((Query *) node, replace_columns, context, 0);
+	context->depth--;
+	return result;
+}
+
+Expr *
+migrate_expression_replace_columns(const Expr *expr, ColumnReplacer replace, void *context)
+{
+	ColumnContext column_context = {.replace = replace, .context = context};
+
+	return (Expr *) replace_columns((Node *) expr, &column_context);
 }
 
 /* ---- binding ---- */
@@ -148,24 +252,20 @@ typedef struct BindContext
 } BindContext;
 
 static Node *
-bind_mutator(Node *node, BindContext *context)
+bind_column(Var *column, void *context)
 {
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-	{
-		Var		   *var = copyObject((Var *) node);
+	const BindContext *bind = context;
+	Var		   *var = copyObject(column);
 
-		if (var->varattno < 1 || var->varattno > context->nattnos)
-			elog(ERROR, "stored expression names input %d of %d",
-				 var->varattno, context->nattnos);
-		var->varattno = context->attnos[var->varattno - 1];
-		var->varattnosyn = var->varattno;
-		var->varnosyn = var->varno;
-		var->location = -1;
-		return (Node *) var;
-	}
-	return expression_tree_mutator(node, bind_mutator, context);
+	if (var->varattno < 1 || var->varattno > bind->nattnos)
+		elog(ERROR, "stored expression names input %d of %d",
+			 var->varattno, bind->nattnos);
+	var->varattno = bind->attnos[var->varattno - 1];
+	var->varattnosyn = var->varattno;
+	var->varnosyn = var->varno;
+	var->varlevelsup = 0;
+	var->location = -1;
+	return (Node *) var;
 }
 
 Expr *
@@ -173,7 +273,7 @@ migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos)
 {
 	BindContext context = {attnos, nattnos};
 
-	return (Expr *) bind_mutator((Node *) stored, &context);
+	return migrate_expression_replace_columns(stored, bind_column, &context);
 }
 
 /* ---- words ---- */

@@ -5,6 +5,8 @@
  * In its stored form an expression's Vars have varno 1 and, as attribute
  * number, the position of a name in the migration's list of inputs; that
  * holds before the new columns exist, in every partition, and after a restore.
+ * In a sub-query, which is stored as the parser made it, they are Vars of a query
+ * outside of the outermost one.
  */
 #ifndef MIGRATE_CONVERT_EXPRESSION_H
 #define MIGRATE_CONVERT_EXPRESSION_H
@@ -32,6 +34,7 @@ typedef struct ScopeColumn
 
 typedef struct Scope
 {
+	Oid			relid;
 	const char *relation_name;
 	List	   *columns;		/* of ScopeColumn * */
 	List	   *inputs;			/* of char *: grows as expressions name columns */
@@ -82,8 +85,19 @@ extern void migrate_expression_parse_type(const char *text, Oid *type,
 /* Made of nothing but immutable built-in functions: safe to run as anybody. */
 extern bool migrate_expression_is_inlinable(Node *expr);
 
-/* Does every function and type that it names still exist? */
+/* Is every function, type, table and column that it names still there, and of the same type? */
 extern bool migrate_expression_is_whole(Node *expr);
+
+/*
+ * The row's columns in an expression, also those in its sub-queries, where they are
+ * columns of a query further out: as a list of Var *, and replaced, in a copy, by
+ * what a function gives for each, written as at the top.
+ */
+typedef Node *(*ColumnReplacer) (Var *column, void *context);
+
+extern List *migrate_expression_columns(const Expr *expr);
+extern Expr *migrate_expression_replace_columns(const Expr *expr, ColumnReplacer replace,
+												void *context);
 
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);

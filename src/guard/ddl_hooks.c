@@ -95,7 +95,9 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			QueryEnvironment *environment, DestReceiver *dest,
 			QueryCompletion *completion)
 {
-	bool		before = migrate_drop_guard_expect_tables(drops_tables(pstmt->utilityStmt));
+	Node	   *statement = pstmt->utilityStmt;
+	Node	   *drop = drops_tables(statement) ? statement : NULL;
+	Node	   *before = migrate_drop_guard_expect_tables(drop);
 
 	PG_TRY();
 	{

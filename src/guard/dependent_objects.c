@@ -134,8 +134,9 @@ resolve_statistics(const ObjectAddress *object)
 	return !ours;
 }
 
+/* Ours on the table go with the columns; one on another table reads them in a sub-query. */
 static bool
-resolve_trigger(const ObjectAddress *object)
+resolve_trigger(const Search *search, const ObjectAddress *object)
 {
 	HeapTuple	tuple = migrate_catalog_row(TriggerRelationId, TriggerOidIndexId,
 											Anum_pg_trigger_oid, object->objectId, NULL);
@@ -145,7 +146,8 @@ resolve_trigger(const ObjectAddress *object)
 		return false;
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 	return !trigger->tgisinternal && !OidIsValid(trigger->tgparentid) &&
-		!migrate_migration_is_trigger_name(NameStr(trigger->tgname));
+		!(trigger->tgrelid == search->heap &&
+		  migrate_migration_is_trigger_name(NameStr(trigger->tgname)));
 }
 
 /* An index that migrate.create_index() declared, or one that stands in for it. */
@@ -188,7 +190,7 @@ resolve(const Search *search, ObjectAddress *object)
 		case ConstraintRelationId:
 			return resolve_constraint(search, object);
 		case TriggerRelationId:
-			return resolve_trigger(object);
+			return resolve_trigger(search, object);
 		case RelationRelationId:
 			return resolve_relation(object);
 		case StatisticExtRelationId:
@@ -200,6 +202,23 @@ resolve(const Search *search, ObjectAddress *object)
 
 /* ---- searching ---- */
 
+/* The write trigger of another table stands for what the migrations there read. */
+static char *
+describe(const ObjectAddress *object)
+{
+	HeapTuple	tuple = object->classId != TriggerRelationId ? NULL
+		: migrate_catalog_row(TriggerRelationId, TriggerOidIndexId,
+							  Anum_pg_trigger_oid, object->objectId, NULL);
+	Form_pg_trigger trigger;
+
+	if (!HeapTupleIsValid(tuple))
+		return getObjectDescription(object, true);
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	if (!migrate_migration_is_trigger_name(NameStr(trigger->tgname)))
+		return getObjectDescription(object, true);
+	return psprintf("a subquery in a migration of table %s", get_rel_name(trigger->tgrelid));
+}
+
 static void
 note(Search *search, ObjectAddress object)
 {
@@ -208,7 +227,7 @@ note(Search *search, ObjectAddress object)
 	if (!resolve(search, &object) || object_address_present(&object, search->seen))
 		return;
 	add_exact_object_address(&object, search->seen);
-	description = getObjectDescription(&object, true);
+	description = describe(&object);
 	if (description != NULL)
 		search->found = lappend(search->found, description);
 }

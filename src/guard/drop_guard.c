@@ -24,6 +24,7 @@
 #include "access/htup_details.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
@@ -42,16 +43,39 @@
 #include "guard/drop_guard.h"
 #include "migrate.h"
 
-/* Is the command at work one that drops whole tables? */
-static bool dropping_tables = false;
+/* The statement at work, where it is one that drops whole tables. */
+static Node *dropping_tables = NULL;
 
-bool
-migrate_drop_guard_expect_tables(bool expect)
+Node *
+migrate_drop_guard_expect_tables(Node *statement)
 {
-	bool		before = dropping_tables;
+	Node	   *before = dropping_tables;
 
-	dropping_tables = expect;
+	dropping_tables = statement;
 	return before;
+}
+
+static bool
+names_table(const DropStmt *statement, Node *object, Oid relid)
+{
+	if (statement->removeType == OBJECT_SCHEMA)
+		return get_namespace_oid(strVal(object), true) == get_rel_namespace(relid);
+	object = (Node *) makeRangeVarFromNameList(castNode(List, object));
+	return RangeVarGetRelid((RangeVar *) object, NoLock, true) == relid;
+}
+
+/* Is that table among those being dropped, or but hit by CASCADE? */
+static bool
+is_dropping(Oid relid)
+{
+	ListCell   *lc;
+
+	if (dropping_tables == NULL || !IsA(dropping_tables, DropStmt))
+		return dropping_tables != NULL;
+	foreach(lc, ((DropStmt *) dropping_tables)->objects)
+		if (names_table((DropStmt *) dropping_tables, lfirst(lc), relid))
+			return true;
+	return false;
 }
 
 /* ---- what is guarded ---- */
@@ -180,7 +204,7 @@ static void
 refuse_part(const char *verb, const char *kind, const char *name,
 			const Conversion *conversion, const LiveMigration *live, const char *why)
 {
-	if (dropping_tables)
+	if (is_dropping(conversion->root))
 		refuse_table(conversion);
 	refuse(verb, psprintf("%s \"%s\" of table \"%s\"", kind, name,
 						  get_rel_name(conversion->relid)), live, why);
@@ -242,7 +266,7 @@ on_drop_index(Oid oid)
 									STORE_ARGS(store_oid(oid)));
 	if (migration == NULL)
 		return;
-	if (dropping_tables)
+	if (is_dropping(conversion->root))
 		refuse_table(conversion);
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -270,7 +294,7 @@ on_drop_constraint(Oid oid)
 		return;
 	if (compat_not_null_column(tuple) == conversion->version_attno)
 	{
-		if (dropping_tables)
+		if (is_dropping(conversion->root))
 			refuse_table(conversion);
 		refuse_column("drop NOT NULL of", conversion, conversion->version_attno);
 	}
@@ -315,7 +339,7 @@ on_drop_default(Oid oid)
 	conversion = guarded_conversion(column.objectId);
 	if (conversion == NULL || column.objectSubId != conversion->version_attno)
 		return;
-	if (dropping_tables && conversion->root != column.objectId)
+	if (dropping_tables != NULL && conversion->root != column.objectId)
 		return;					/* goes with its partition */
 	refuse_part("alter or drop", "column",
 				get_attname(column.objectId, column.objectSubId, false), conversion,

@@ -605,6 +605,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 		parsed->added = migrate_expression_parse_columns(definition->add);
 
 	/* Of a known migration the columns may be there, as its own doing. */
+	scope->relid = definition->relid;
 	scope->relation_name = RelationGetRelationName(rel);
 	scope->columns = table_columns(rel, known && known->version > 0 ? known_names(known) : NIL);
 	add_expected_columns(scope, definition->relid, definition->depends_on);

@@ -53,6 +53,7 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
+#include "convert/subquery.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
@@ -89,7 +90,11 @@ check_dependencies(Migration *migration)
 				 errhint("Expand them first.")));
 }
 
-/* Was what the expressions use dropped since they were defined? */
+/*
+ * Was what the expressions use dropped or changed since they were defined? What
+ * their sub-queries read is locked before the table itself is, so that nobody
+ * waits for that lock while we wait for these.
+ */
 static void
 check_expressions(Migration *migration)
 {
@@ -97,15 +102,20 @@ check_expressions(Migration *migration)
 
 	for (int n = 0;; n++)
 	{
+		Node	   *expr;
+
 		tree = migrate_store_fetch("SELECT tree FROM migrate.assignment_tree WHERE migration = $1"
 								   " ORDER BY direction, target OFFSET $2 LIMIT 1",
 								   STORE_ARGS(store_text(migration->name), store_bigint(n)));
 		if (tree == NULL)
 			return;
-		if (!migrate_expression_is_whole(stringToNode(tree)))
+		expr = stringToNode(tree);
+		if (migrate_expression_is_whole(expr))
+			subquery_lock((Expr *) expr);
+		if (!migrate_expression_is_whole(expr))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("migration \"%s\" uses a function or a type that was dropped",
+					 errmsg("migration \"%s\" uses a table, function or type that was dropped or changed",
 							migration->name),
 					 errhint("Define it again: migrate.forget(%s), then migrate.define().",
 							 quote_literal_cstr(migration->name))));
@@ -308,17 +318,9 @@ write_trigger_oid(Oid relid)
 }
 
 static Node *
-strip_columns(Node *node, void *context)
+strip_column(Var *column, void *context)
 {
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-
-		return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
-	}
-	return expression_tree_mutator(node, strip_columns, context);
+	return (Node *) makeNullConst(column->vartype, column->vartypmod, column->varcollid);
 }
 
 static void
@@ -329,13 +331,14 @@ record_assignments(const ObjectAddress *trigger, List *assignments)
 	foreach(lc, assignments)
 	{
 		Assignment *assignment = lfirst(lc);
+		Expr	   *expr;
 
 		if (assignment->generated)
 			continue;			/* the column itself depends on it */
 
-		/* Columns are the guard's to keep: a dependency would be in contract's way. */
-		recordDependencyOnExpr(trigger, strip_columns((Node *) assignment->expr, NULL),
-							   NIL, DEPENDENCY_NORMAL);
+		/* The row's columns are the guard's to keep: a dependency would be in contract's way. */
+		expr = migrate_expression_replace_columns(assignment->expr, strip_column, NULL);
+		recordDependencyOnExpr(trigger, (Node *) expr, NIL, DEPENDENCY_NORMAL);
 	}
 }
 
@@ -343,7 +346,7 @@ static void
 forget_dependencies(Oid trigger)
 {
 	static const Oid classes[] = {ProcedureRelationId, OperatorRelationId,
-	TypeRelationId, CollationRelationId};
+	TypeRelationId, CollationRelationId, RelationRelationId};
 
 	for (int i = 0; i < lengthof(classes); i++)
 		deleteDependencyRecordsForClass(TriggerRelationId, trigger, classes[i],
