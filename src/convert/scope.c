@@ -151,9 +151,25 @@ resolve_column(ParseState *pstate, ColumnRef *cref, Node *found)
 	return (Node *) var;
 }
 
+/*
+ * The parser asks the range table where a column comes from that a sub-query
+ * returns. The row is not from any: an entry that says nothing.
+ */
+static void
+add_row_entry(ParseState *pstate)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RESULT;
+	rte->eref = makeAlias("", NIL);
+	pstate->p_rtable = list_make1(rte);
+}
+
 void
 scope_attach(ParseState *pstate, Scope *scope)
 {
+	if (pstate->p_rtable == NIL)
+		add_row_entry(pstate);
 	pstate->p_post_columnref_hook = scope ? resolve_column : NULL;
 	pstate->p_ref_hook_state = scope;
 }

@@ -404,6 +404,11 @@ check_rewritten(Relation rel, Definition *definition, List *ups)
 			refuse_rewrite(rel, column->name, "The same migration removes it.",
 						   "Compute the new form from it as it is.");
 		if (attno != InvalidAttrNumber &&
+			TupleDescAttr(RelationGetDescr(rel), attno - 1)->attinhcount > 0)
+			refuse_rewrite(rel, column->name,
+						   "It is inherited: queries on the parent would read it as it is stored.",
+						   NULL);
+		if (attno != InvalidAttrNumber &&
 			has_partition_attrs(rel, bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber),
 								NULL))
 			refuse_rewrite(rel, column->name,

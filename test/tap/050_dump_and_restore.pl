@@ -33,6 +33,12 @@ SELECT migrate.define('split', 'users', add => 'first_name text, last_name text'
 	up => $$first_name = first_word(full_name), last_name = split_part(full_name, ' ', 2)$$,
 	down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
 SELECT migrate.expand('split');
+CREATE TABLE lasts (last text, length integer);
+INSERT INTO lasts SELECT last_name, length(last_name) FROM users WHERE id % 2 = 0;
+SET client_min_messages = warning;
+SELECT migrate.define('length', 'users', add => 'length integer, known boolean',
+	up => $$length = (SELECT length FROM lasts WHERE last = last_name), known = EXISTS (SELECT FROM lasts l WHERE l.last = users.last_name)$$);
+SELECT migrate.expand('length');
 SELECT migrate.define('initial', 'users', add => 'initial text',
 	up => $$initial = left(first_word(first_name), 1)$$);
 CREATE TABLE other (a integer);
@@ -41,7 +47,7 @@ UPDATE users SET first_name = 'Written' WHERE id <= 10;
 SQL
 sql('first', q{CALL migrate.run('app.users', max_rows => 300)});
 
-my $rows = 'SELECT id, full_name, first_name, last_name, row_version FROM app.users ORDER BY id';
+my $rows = 'SELECT id, full_name, first_name, last_name, length, known, row_version FROM app.users ORDER BY id';
 my $stored = 'COPY (SELECT row_version, count(*) FROM app.users GROUP BY 1 ORDER BY 1) TO STDOUT';
 isnt(sql('first', $stored), '', 'some rows are stale, some are not: ' . sql('first', $stored) =~ tr/\n\t/; /r);
 
@@ -66,9 +72,11 @@ is(sql('second', q{SELECT first_name, full_name, initial FROM app.users WHERE id
 
 sql('second', q{CALL migrate.run()});
 is(sql('second', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM migrate.migration}),
-	'initial complete, other complete, split complete', 'the backfill goes on to the end');
-my (undef, undef, $err) = $node->psql('second', 'DROP FUNCTION app.first_word(text)');
+	'initial complete, length complete, other complete, split complete', 'the backfill goes on to the end');
+$node->psql('second', 'DROP FUNCTION app.first_word(text)', stderr => \my $err);
 like($err, qr/other objects depend on it/, 'what a live migration uses is still kept from being dropped');
+$node->psql('second', 'DROP TABLE app.lasts', stderr => \$err);
+like($err, qr/other objects depend on it/, 'and what its sub-queries read, too');
 sql('second', q{SELECT migrate.contract('split')});
 is(sql('second', q{SELECT sum(length(first_name || last_name || initial)) FROM app.users}),
 	sql('first', q{SELECT sum(length(first_name || last_name || left(first_name, 1))) FROM app.users})
