@@ -33,6 +33,7 @@ typedef struct Inspection
 	const Scope *scope;
 	bool		stable;			/* met a function that is not immutable */
 	bool		reads_tables;
+	int			location;		/* of the sub-query that is looked at */
 } Inspection;
 
 static bool
@@ -63,7 +64,8 @@ refuse_own_table(const Inspection *inspection, bool directly)
 					inspection->scope->part, inspection->scope->relation_name),
 			 errdetail("%sA write of one row would leave others as they were converted, though they depend on it.",
 					   directly ? "" : "It does so by way of a view or a policy. "),
-			 errhint("Read other tables, and of this one the columns of the row.")));
+			 errhint("Read other tables, and of this one the columns of the row."),
+			 parser_errposition(inspection->pstate, inspection->location)));
 }
 
 static void
@@ -76,13 +78,15 @@ refuse_table(const Inspection *inspection, const RangeTblEntry *rte)
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("argument \"%s\" reads temporary table \"%s\"",
 						inspection->scope->part, get_rel_name(rte->relid)),
-				 errdetail("Other sessions could not convert a row.")));
+				 errdetail("Other sessions could not convert a row."),
+				 parser_errposition(inspection->pstate, inspection->location)));
 	if (rte->tablesample != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("argument \"%s\" reads a sample of table \"%s\"",
 						inspection->scope->part, get_rel_name(rte->relid)),
-				 errdetail("A row that is read twice would be converted to two different values.")));
+				 errdetail("A row that is read twice would be converted to two different values."),
+				 parser_errposition(inspection->pstate, inspection->location)));
 }
 
 static void
@@ -93,10 +97,25 @@ refuse_query(const Inspection *inspection, const Query *query)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("argument \"%s\" holds a subquery that locks rows", inspection->scope->part),
 				 errdetail("It runs whenever the table is read."),
-				 errhint("Leave out FOR UPDATE and FOR SHARE.")));
+				 errhint("Leave out FOR UPDATE and FOR SHARE."),
+				 parser_errposition(inspection->pstate, inspection->location)));
 }
 
 /* ---- the tree as it was written ---- */
+
+static bool refuse_node(Node *node, Inspection *inspection);
+
+static bool
+refuse_sublink(SubLink *sublink, Inspection *inspection)
+{
+	int			outer = inspection->location;
+	bool		result;
+
+	inspection->location = sublink->location;
+	result = expression_tree_walker((Node *) sublink, refuse_node, inspection);
+	inspection->location = outer;
+	return result;
+}
 
 static bool
 refuse_node(Node *node, Inspection *inspection)
@@ -112,6 +131,8 @@ refuse_node(Node *node, Inspection *inspection)
 				 parser_errposition(inspection->pstate, exprLocation(node))));
 	if (IsA(node, SQLValueFunction))
 		inspection->stable = true;
+	if (IsA(node, SubLink))
+		return refuse_sublink((SubLink *) node, inspection);
 	if (IsA(node, RangeTblEntry))
 	{
 		if (((RangeTblEntry *) node)->rtekind == RTE_RELATION)
@@ -158,7 +179,7 @@ refuse_views(const Inspection *inspection, Node *expr)
 Steadiness
 forbidden_check(ParseState *pstate, const Scope *scope, Node *expr)
 {
-	Inspection	inspection = {pstate, scope, false, false};
+	Inspection	inspection = {pstate, scope, false, false, exprLocation(expr)};
 
 	(void) refuse_node(expr, &inspection);
 	if (inspection.reads_tables)
