@@ -363,37 +363,58 @@ refresh_assignments(Oid relid, LiveMigration *migration, char direction, List *a
 }
 
 static void
-refresh_relation(Oid relid)
+refresh_conversion(const Conversion *conversion)
 {
-	Conversion *conversion;
-
-	LockRelationOid(relid, AccessShareLock);
-	conversion = migrate_conversion_get(relid);
-	for (int i = 0; conversion != NULL && i < conversion->nlive; i++)
+	LockRelationOid(conversion->relid, AccessShareLock);
+	for (int i = 0; i < conversion->nlive; i++)
 	{
 		LiveMigration *migration = &conversion->live[i];
 
-		refresh_assignments(relid, migration, 'u', migration->ups);
-		refresh_assignments(relid, migration, 'd', migration->downs);
+		refresh_assignments(conversion->relid, migration, 'u', migration->ups);
+		refresh_assignments(conversion->relid, migration, 'd', migration->downs);
 		if (migration->needed != NULL)
-			refresh_assignments(relid, migration, 'n', list_make1(migration->needed));
+			refresh_assignments(conversion->relid, migration, 'n', list_make1(migration->needed));
 	}
 }
 
 void
 migrate_expression_refresh_text(Oid relid)
 {
-	char	   *managed;
+	Conversion *conversion = migrate_conversion_get(relid);
 
-	if (OidIsValid(relid))
+	if (conversion != NULL)
+		refresh_conversion(conversion);
+}
+
+/*
+ * The lock is let go: what is to be renamed may be that very table, and two who
+ * had it would wait for each other.
+ */
+List *
+migrate_expression_before_rename(void)
+{
+	List	   *conversions = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.managed", STORE_NO_ARGS))
 	{
-		refresh_relation(relid);
-		return;
+		Oid			relid = atooid(lfirst(lc));
+		Conversion *conversion;
+
+		LockRelationOid(relid, AccessShareLock);
+		conversion = migrate_conversion_get(relid);
+		if (conversion != NULL)
+			conversions = lappend(conversions, conversion);
+		UnlockRelationOid(relid, AccessShareLock);
 	}
-	managed = migrate_store_fetch("SELECT string_agg(relation::oid::text, ' ') FROM migrate.managed",
-								  STORE_NO_ARGS);
-	if (managed == NULL)
-		return;
-	for (char *word = strtok(managed, " "); word != NULL; word = strtok(NULL, " "))
-		refresh_relation(atooid(word));
+	return conversions;
+}
+
+void
+migrate_expression_after_rename(List *conversions)
+{
+	ListCell   *lc;
+
+	foreach(lc, conversions)
+		refresh_conversion(lfirst(lc));
 }

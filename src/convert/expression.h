@@ -109,7 +109,14 @@ extern Expr *migrate_expression_from_text(Relation rel, Oid owner, Oid type, int
 /* The qualified text of a bound expression. */
 extern char *migrate_expression_to_text(Oid relid, Expr *expr);
 
-/* Write anew, after a rename, the texts of a relation's live migrations, or of all relations'. */
+/* Write anew the texts of a relation's live migrations. */
 extern void migrate_expression_refresh_text(Oid relid);
+
+/*
+ * Likewise of all relations', around a rename in this transaction. They are read
+ * before it, since where there is but a text that would name what has gone.
+ */
+extern List *migrate_expression_before_rename(void);
+extern void migrate_expression_after_rename(List *conversions);
 
 #endif							/* MIGRATE_CONVERT_EXPRESSION_H */

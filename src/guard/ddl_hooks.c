@@ -122,18 +122,19 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryEnvironment *environment, DestReceiver *dest,
 				   QueryCompletion *completion)
 {
-	bool		is_rename = renames(pstmt->utilityStmt);
 	List	   *partitions = NIL;
+	List	   *conversions = NIL;
 
 	if (migrate_guc_guard)
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+	if (renames(pstmt->utilityStmt) && migrate_conversion_any())
+		conversions = migrate_expression_before_rename();
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	migrate_partitions_follow(partitions);
-	if (!is_rename)
+	if (conversions == NIL)
 		return;
 	CommandCounterIncrement();
-	if (migrate_conversion_any())
-		migrate_expression_refresh_text(InvalidOid);
+	migrate_expression_after_rename(conversions);
 }
 
 void

@@ -59,6 +59,13 @@ command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->co
 is(sql('second', $stored), sql('first', $stored), 'rows are stored in the versions that they had');
 is(sql('second', $rows), sql('first', $rows), 'and read as they did');
 
+# What expressions use can be renamed, also where nobody has read them yet.
+sql('second', q{ALTER TABLE app.lasts RENAME TO surnames});
+sql('second', q{ALTER FUNCTION app.first_word(text) RENAME TO word_one});
+is(sql('second', $rows), sql('first', $rows), 'and go on, when what they use is renamed');
+sql('second', q{ALTER TABLE app.surnames RENAME TO lasts});
+sql('second', q{ALTER FUNCTION app.word_one(text) RENAME TO first_word});
+
 # A function that would be found first under another search_path changes nothing.
 sql('second', q{CREATE FUNCTION public.first_word(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'wrong' $$});
 sql('second', q{SELECT migrate.expand('initial')});
