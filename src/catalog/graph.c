@@ -26,11 +26,7 @@
  * expression's columns are all it depends on; what it reads of other tables by
  * a sub-select is not looked at.
  */
-#ifdef FRONTEND
-#include "postgres_fe.h"
-#else
 #include "postgres.h"
-#endif
 
 #include "catalog/graph.h"
 

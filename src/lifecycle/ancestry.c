@@ -300,8 +300,7 @@ migrate_ancestry_move(const Definition *definition, const Migration *known)
 	RecordedGraph *new;
 	int			moved;
 
-	if (!definition->has_depends_on ||
-		same_dependencies(definition->depends_on, known->depends_on))
+	if (same_dependencies(definition->depends_on, known->depends_on))
 		return false;
 	LockDatabaseObject(ExtensionRelationId, get_extension_oid(MIGRATE_EXTENSION, false),
 					   GRAPH_LOCK_SUBID, ExclusiveLock);

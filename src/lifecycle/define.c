@@ -197,8 +197,10 @@ find_difference(Definition *definition, Migration *known)
 		return NULL;
 	if (known->state != MIGRATION_CONTRACTED)
 	{
-		definition->depends_on = known->depends_on;
-		parsed = migrate_definition_parse(definition, known);
+		Definition	here = *definition;
+
+		here.depends_on = known->depends_on;
+		parsed = migrate_definition_parse(&here, known);
 	}
 	if (!same_text(definition->add, known->add_source) &&
 		(parsed == NULL || has_constraints(parsed->added) || known->add_source == NULL ||
@@ -235,9 +237,12 @@ define_again(Definition *definition, Migration *known)
 				 errhint("Choose another name, or take the old definition away with migrate.forget(%s).",
 						 quote_literal_cstr(definition->name)) :
 				 errhint("Choose another name.")));
-	migrate_ancestry_resolve(definition);
-	if (migrate_ancestry_move(definition, known))
-		return;
+	if (definition->has_depends_on)
+	{
+		migrate_ancestry_resolve(definition);
+		if (migrate_ancestry_move(definition, known))
+			return;
+	}
 	ereport(NOTICE,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("migration \"%s\" already exists, skipping", definition->name)));
