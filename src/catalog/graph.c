@@ -15,10 +15,10 @@
  *   orders the column would not be there;
  * - what one rewrites in place, the other must not read: it would get the value
  *   from before or from after that;
- * - what both assign is decided by who comes last;
+ * - what both rewrite, or both assign in "down", is decided by who comes last;
  * - what "down" of one assigns, "down" of the other must not read: in a write
  *   of both new forms the newer migration's down comes first. "up" of the other may
- *   read it: every up comes after every down, whatever the order
+ *   read or rewrite it: every up comes after every down, whatever the order
  *   (convert/converter.c).
  *
  * It is a judgement by names, so it can be too strict: two data fixes of one
@@ -64,10 +64,10 @@ static const bool excludes[GRAPH_USES][GRAPH_USES] = {
 	},
 	[GRAPH_REWRITES] = {
 		[GRAPH_ADDS] = true, [GRAPH_REMOVES] = true, [GRAPH_REWRITES] = true,
-		[GRAPH_RESTORES] = true, [GRAPH_READS_UP] = true, [GRAPH_READS_DOWN] = true,
+		[GRAPH_READS_UP] = true, [GRAPH_READS_DOWN] = true,
 	},
 	[GRAPH_RESTORES] = {
-		[GRAPH_ADDS] = true, [GRAPH_REMOVES] = true, [GRAPH_REWRITES] = true,
+		[GRAPH_ADDS] = true, [GRAPH_REMOVES] = true,
 		[GRAPH_RESTORES] = true, [GRAPH_READS_DOWN] = true,
 	},
 	[GRAPH_READS_UP] = {
