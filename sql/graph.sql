@@ -1,4 +1,6 @@
 -- The graph of migrations: what depends on what, and what may stand beside what.
+CREATE DATABASE regress_migrate_graph;
+\c regress_migrate_graph
 CREATE EXTENSION migrate;
 CREATE TABLE people (id int PRIMARY KEY, full_name text, email text, phone text, price int);
 INSERT INTO people SELECT g, 'A' || g || ' B', 'X' || g || '@y', '1' || g, g FROM generate_series(1, 5) g;
@@ -71,3 +73,6 @@ SELECT migrate.define('fix', 'people', depends_on => '{trimmed}', add => 'domain
 SELECT migrate.define('trimmed', 'people', depends_on => '{late}', up => 'email = trim(email)');
 SELECT migrate.define('fix', 'people', depends_on => '{mails}', add => 'domain text', up => $$domain = split_part(email, '@', 2)$$);
 SELECT migrate.graph() \g (format=unaligned tuples_only=on)
+
+\c contrib_regression
+DROP DATABASE regress_migrate_graph;

@@ -1,4 +1,6 @@
 -- Releases: what their clients know, sessions that are pinned to them, and their views.
+CREATE DATABASE regress_migrate_release;
+\c regress_migrate_release
 CREATE EXTENSION migrate;
 CREATE TABLE people (id int PRIMARY KEY, full_name text NOT NULL DEFAULT '? ?', price int, note text);
 COMMENT ON TABLE people IS 'everybody';
@@ -85,3 +87,6 @@ SELECT migrate.publish('2026.2', 'mine');
 SELECT migrate.unpublish('mine');
 RESET ROLE;
 DROP ROLE regress_release_stranger;
+
+\c contrib_regression
+DROP DATABASE regress_migrate_release;

@@ -102,12 +102,11 @@ run(const char *sql)
 static void
 publish_table(Oid relid, const char *release, const char *schema)
 {
-	List	   *all = migrate_store_fetch_list(statements,
-											   STORE_ARGS(store_relation(relid), store_text(release),
-														  store_name(schema)));
 	ListCell   *lc;
 
-	foreach(lc, all)
+	foreach(lc, migrate_store_fetch_list(statements,
+										 STORE_ARGS(store_relation(relid), store_text(release),
+													store_name(schema))))
 		run(lfirst(lc));
 }
 

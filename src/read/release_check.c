@@ -152,8 +152,10 @@ check_assigned(CheckContext *context, const Query *query, List *targets)
 	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
 	ListCell   *lc;
 
-	if (rte->rtekind != RTE_RELATION ||
-		(query->commandType == CMD_INSERT && list_length(targets) == list_length(rte->eref->colnames)))
+	if (rte->rtekind != RTE_RELATION)
+		return;
+	if (query->commandType == CMD_INSERT &&
+		list_length(targets) == list_length(rte->eref->colnames))
 		return;
 	foreach(lc, targets)
 	{
