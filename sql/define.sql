@@ -56,8 +56,6 @@ SELECT migrate.define('def_split', 'def.users',
 	down => $$full_name = first_name || ' ' || last_name$$);
 \echo :LAST_ERROR_SQLSTATE
 
-:again :rest down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}', depends_on => '{def_split}');
-\echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_split', 'users', :rest down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
 \echo :LAST_ERROR_SQLSTATE
 CREATE TABLE others (LIKE users);

@@ -135,17 +135,6 @@ load_tree(const char *migration, char direction, const char *target)
 	return tree;
 }
 
-static Bitmapset *
-expression_inputs(Expr *expr)
-{
-	Bitmapset  *inputs = NULL;
-	ListCell   *lc;
-
-	foreach(lc, migrate_expression_columns(expr))
-		inputs = bms_add_member(inputs, lfirst_node(Var, lc)->varattno);
-	return inputs;
-}
-
 static void
 refuse_type(const Shape *shape, const LiveMigration *migration, AttrNumber attno, Oid defined_type)
 {
@@ -201,7 +190,7 @@ make_assignment(const Shape *shape, AttrNumber target, Expr *expr)
 
 	assignment->target = target;
 	assignment->expr = expr;
-	assignment->inputs = expression_inputs(expr);
+	assignment->inputs = migrate_expression_inputs(expr);
 	assignment->inlinable = migrate_expression_is_inlinable((Node *) expr);
 	if (checkExprHasSubLink((Node *) expr))
 		assignment->subquery = subquery_make(expr, column_sql(shape, target));

@@ -214,6 +214,17 @@ migrate_expression_columns(const Expr *expr)
 	return context.found;
 }
 
+Bitmapset *
+migrate_expression_inputs(const Expr *expr)
+{
+	Bitmapset  *inputs = NULL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_expression_columns(expr))
+		inputs = bms_add_member(inputs, lfirst_node(Var, lc)->varattno);
+	return inputs;
+}
+
 static Node *
 replace_columns(Node *node, ColumnContext *context)
 {

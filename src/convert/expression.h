@@ -11,6 +11,7 @@
 #ifndef MIGRATE_CONVERT_EXPRESSION_H
 #define MIGRATE_CONVERT_EXPRESSION_H
 
+#include "nodes/bitmapset.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "nodes/primnodes.h"
@@ -84,6 +85,9 @@ extern void migrate_expression_parse_type(const char *text, Oid *type,
 
 /* Made of nothing but immutable built-in functions: safe to run as anybody. */
 extern bool migrate_expression_is_inlinable(Node *expr);
+
+/* The attribute numbers of the row's columns in it; where it is in stored form, their positions. */
+extern Bitmapset *migrate_expression_inputs(const Expr *expr);
 
 /* Is every function, type, table and column that it names still there, and of the same type? */
 extern bool migrate_expression_is_whole(Node *expr);
