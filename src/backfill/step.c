@@ -123,9 +123,10 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	migrate_range_start(&range, &result);
 	if (range.from < range.to)
 	{
-		migrate_failure_suspect(progress->heap, range.from, range.to);
+		char	   *before = migrate_failure_snapshot();
+
 		migrate_attempt_range(&range, &result);
-		migrate_failure_forget_suspects(progress->heap, range.from, result.next);
+		migrate_failure_forget_tried(progress->heap, range.from, result.next, before);
 	}
 	rest = migrate_throttle_rest(result.converted,
 								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),

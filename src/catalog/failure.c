@@ -35,12 +35,15 @@ void
 migrate_failure_record(Oid heap, const char *migration, const char *key,
 					   ItemPointer tid, int sqlerrcode, const char *message)
 {
-	migrate_store_execute_latest("INSERT INTO migrate.failure AS f"
+	static SPIPlanPtr plan = NULL;
+
+	migrate_store_execute_latest(&plan,
+								 "INSERT INTO migrate.failure AS f"
 								 " (relation, migration, row_key, row_tid, sqlstate, message)"
 								 " VALUES ($1, $2, $3::jsonb, $4, $5, $6)"
 								 " ON CONFLICT (relation, migration, row_key) DO UPDATE"
 								 " SET row_tid = $4, sqlstate = $5, message = $6,"
-								 "  attempts = f.attempts + 1, suspected = false",
+								 "  attempts = f.attempts + 1, recorded_by = pg_current_xact_id()",
 								 STORE_ARGS(store_relation(heap), store_text(migration),
 											store_text(key), store_tid(tid),
 											store_text(unpack_sql_state(sqlerrcode)),
@@ -50,43 +53,43 @@ migrate_failure_record(Oid heap, const char *migration, const char *key,
 void
 migrate_failure_forget(Oid heap, ItemPointer tid)
 {
-	migrate_store_execute_latest("DELETE FROM migrate.failure"
+	static SPIPlanPtr plan = NULL;
+
+	migrate_store_execute_latest(&plan,
+								 "DELETE FROM migrate.failure"
 								 " WHERE relation = $1 AND row_tid = $2",
 								 STORE_ARGS(store_relation(heap), store_tid(tid)));
 }
 
 /* ---- the backfill ---- */
 
-/* The records of a range of blocks that nobody else is at. */
-#define RECORDS_IN_RANGE(condition) \
-	" WHERE ctid IN (SELECT ctid FROM migrate.failure" \
-	"  WHERE relation = $1 AND row_tid >= $2 AND row_tid < $3" condition \
-	"  FOR UPDATE SKIP LOCKED)"
+char *
+migrate_failure_snapshot(void)
+{
+	return migrate_store_fetch("SELECT pg_current_snapshot()", STORE_NO_ARGS);
+}
 
-static void
-execute_in_range(const char *sql, Oid heap, BlockNumber from, BlockNumber to)
+/*
+ * Who was recorded in that snapshot was there, or had gone, when the blocks were
+ * read after it. Had somebody changed the row since, he has recorded or forgotten
+ * it himself.
+ */
+void
+migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to, const char *before)
 {
 	ItemPointerData first;
 	ItemPointerData end;
 
 	ItemPointerSet(&first, from, 0);
 	ItemPointerSet(&end, to, 0);
-	migrate_store_execute(sql, STORE_ARGS(store_relation(heap), store_tid(&first),
-										  store_tid(&end)));
-}
-
-void
-migrate_failure_suspect(Oid heap, BlockNumber from, BlockNumber to)
-{
-	execute_in_range("UPDATE migrate.failure SET suspected = true" RECORDS_IN_RANGE(""),
-					 heap, from, to);
-}
-
-void
-migrate_failure_forget_suspects(Oid heap, BlockNumber from, BlockNumber to)
-{
-	execute_in_range("DELETE FROM migrate.failure" RECORDS_IN_RANGE(" AND suspected"),
-					 heap, from, to);
+	migrate_store_execute("DELETE FROM migrate.failure"
+						  " WHERE ctid IN (SELECT ctid FROM migrate.failure"
+						  "  WHERE relation = $1 AND row_tid >= $2 AND row_tid < $3"
+						  "  AND recorded_by <> pg_current_xact_id()"
+						  "  AND pg_visible_in_snapshot(recorded_by, $4::pg_snapshot)"
+						  "  FOR UPDATE SKIP LOCKED)",
+						  STORE_ARGS(store_relation(heap), store_tid(&first),
+									 store_tid(&end), store_text(before)));
 }
 
 void

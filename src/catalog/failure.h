@@ -23,12 +23,14 @@ extern void migrate_failure_record(Oid heap, const char *migration, const char *
 extern void migrate_failure_forget(Oid heap, ItemPointer tid);
 
 /*
- * The backfill is about to try all rows of these blocks (the end is exclusive);
- * then it has tried those up to another: who was not recorded again meanwhile does
- * not fail any more. Records that others are at are left alone.
+ * The backfill is about to try rows: what is recorded by now; as text. Then it
+ * has tried all rows of these blocks (the end is exclusive): which was recorded
+ * before, and was not again, does not fail any more. Records that others are at
+ * are left alone.
  */
-extern void migrate_failure_suspect(Oid heap, BlockNumber from, BlockNumber to);
-extern void migrate_failure_forget_suspects(Oid heap, BlockNumber from, BlockNumber to);
+extern char *migrate_failure_snapshot(void);
+extern void migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to,
+										 const char *before);
 
 /* A heap begins anew, and no row is where it was. */
 extern void migrate_failure_displace(Oid heap);

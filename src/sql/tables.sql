@@ -151,7 +151,7 @@ CREATE TABLE migrate.failure (
 	first_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	attempts		integer NOT NULL DEFAULT 1,
 	row_tid			tid,						-- where the row is; NULL: no longer known, or no row
-	suspected		boolean NOT NULL DEFAULT false,	-- the backfill is about to see if it still fails
+	recorded_by		xid8 NOT NULL DEFAULT pg_current_xact_id(),	-- the last transaction that did
 	PRIMARY KEY (relation, migration, row_key)
 );
 CREATE INDEX failure_row ON migrate.failure (relation, row_tid);
