@@ -5,7 +5,8 @@
  * migrate.write_trigger() stands on each table with a live migration as a
  * BEFORE INSERT OR UPDATE row trigger, fired first and always. It finds which
  * columns the statement set (written.c), has the Converter compute the other
- * form from them, and stamps the row with the newest version. What the table's
+ * form from them, and stamps the row with the newest version; where an up fails
+ * that may be put up with (carry_out.c). What the table's
  * own triggers change after it is seen to by another one (settle.c).
  *
  * Concurrency. The row that an UPDATE starts from was locked and fetched by
