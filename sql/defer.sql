@@ -33,6 +33,8 @@ SELECT failures, contractable FROM migrate.status WHERE name = 'defer_number';
 -- a new column of such a row reads as any other that fails
 SELECT number FROM readings WHERE id = 12;
 SELECT id, number FROM readings WHERE id IN (1, 11, 15) ORDER BY id;
+INSERT INTO readings VALUES (15, 'EXCLUDED') ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number;
+INSERT INTO readings VALUES (15, '15') ON CONFLICT (id) DO UPDATE SET number = EXCLUDED.number WHERE EXCLUDED.number > 0;
 
 -- UPDATE: of a converted row, of one that is deferred, of a stale one
 UPDATE readings SET value = 'eleven' WHERE id = 11;
@@ -232,6 +234,8 @@ SELECT migrate.expand('defer_parts');
 INSERT INTO parts VALUES (1, 1, '1'), (1, 2, 'x'), (2, 3, '3'), (2, 4, 'y');
 UPDATE parts SET part = 3 - part WHERE id IN (1, 2);
 UPDATE parts SET part = 1, v = 'z' WHERE id = 3;
+INSERT INTO parts VALUES (2, 1, 'EXCLUDED') ON CONFLICT (part, id) DO UPDATE SET n = EXCLUDED.n;
+INSERT INTO parts VALUES (2, 1, '1') ON CONFLICT (part, id) DO UPDATE SET n = EXCLUDED.n;
 SELECT tableoid::regclass, part, id, v, row_version FROM parts ORDER BY id;
 SELECT relation, row_key, message FROM migrate.failures WHERE migration = 'defer_parts' ORDER BY row_key;
 ALTER TABLE parts DETACH PARTITION parts_2;

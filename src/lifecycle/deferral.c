@@ -220,6 +220,18 @@ load_due(Oid root)
 	return due;
 }
 
+/* One attempt: whoever finds it blocked comes again, and holds nothing meanwhile. */
+static void
+lock_table(Oid root)
+{
+	int			nest_level = NewGUCNestLevel();
+
+	(void) set_config_option("migrate.lock_attempts", "1", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	migrate_lock_table(root, "end the deferring of writes");
+	AtEOXact_GUC(false, nest_level);
+}
+
 typedef struct Ending
 {
 	Oid			root;
@@ -237,7 +249,7 @@ end(void *arg)
 	migrate_store_execute("SELECT 1 FROM migrate.migration WHERE relation = $1"
 						  " AND proof_due IS NOT NULL FOR UPDATE NOWAIT",
 						  STORE_ARGS(store_relation(root)));
-	migrate_lock_table(root, "end the deferring of writes");
+	lock_table(root);
 	due = load_due(root);
 	if (migrate_failure_any(root))
 	{
