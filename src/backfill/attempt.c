@@ -14,6 +14,9 @@
  * row wait) and a serialization failure say that others were in the way: such a
  * row is left behind like a locked one.
  *
+ * A row that failed is locked until the record of it is committed, so that what
+ * is recorded is true then (catalog/failure.c).
+ *
  * An error leaves nothing of its subtransaction: identity, settings, snapshot,
  * locks and buffers go with it, and so does the converter that it interrupted
  * (convert/converter.c). What is recorded commits with the batch.
