@@ -35,6 +35,10 @@
 #define MIGRATE_TRIGGER_NAME	"!migrate"
 #define MIGRATE_LAST_TRIGGER_NAME	"~migrate"
 
+/* Those of a table on which writes may be deferred: AFTER triggers. */
+#define MIGRATE_DEFER_TRIGGER_NAME	"!migrate_defer"
+#define MIGRATE_MEND_TRIGGER_NAME	"!migrate_mend"
+
 /* How the names of indexes on what stale rows read as begin. */
 #define MIGRATE_INDEX_PREFIX	"!migrate"
 

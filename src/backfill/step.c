@@ -28,6 +28,7 @@
 #include "backfill/progress.h"
 #include "backfill/step.h"
 #include "backfill/throttle.h"
+#include "catalog/failure.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 
@@ -121,7 +122,12 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 
 	migrate_range_start(&range, &result);
 	if (range.from < range.to)
+	{
+		char	   *before = migrate_failure_snapshot();
+
 		migrate_attempt_range(&range, &result);
+		migrate_failure_forget_tried(progress->heap, range.from, result.next, before);
+	}
 	rest = migrate_throttle_rest(result.converted,
 								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
 								 backfill->max_rows_per_second);
@@ -214,6 +220,8 @@ next_thing(Backfill *backfill, int32 target)
 
 	/* Before the end is believed: has a partition been attached? */
 	if (migrate_progress_sync(backfill->root, target) > 0)
+		return BACKFILL_WORKED;
+	if (migrate_progress_revive(backfill->root) > 0)
 		return BACKFILL_WORKED;
 	heaps = migrate_progress_heaps(backfill->root, PHASE_FAILED);
 	return heaps != NIL ? BACKFILL_FAILED : BACKFILL_SCANNED;
@@ -358,6 +366,7 @@ migrate_backfill_remaining(Oid root)
 	if (conversion == NULL)
 		return 0;
 	migrate_progress_sync(root, target_version(conversion));
+	migrate_progress_widen(root);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	remaining = remaining_in_heaps(root);
 	PopActiveSnapshot();

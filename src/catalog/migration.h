@@ -37,11 +37,13 @@ typedef struct Migration
 	List	   *remove;			/* of char * */
 	char	   *needed_source;
 	char	   *on_error;
+	bool		defers;			/* on_error is "defer" */
 	char	   *comment;
 	char	   *search_path;	/* under which the sources were parsed */
 	List	   *inputs;			/* of char *: what Var k of its trees stands for */
 	List	   *added;			/* of AddedColumn * */
 	char	   *proof;			/* see migrate_migration_proof_text(); NULL: the usual */
+	char	   *proof_due;		/* the proof's condition, while rows may be deferred; else NULL */
 } Migration;
 
 extern const char *migrate_migration_state_name(MigrationState state);

@@ -33,6 +33,8 @@ typedef struct LiveMigration
 	char	   *name;
 	int32		version;		/* rows below it are stale */
 	bool		complete;
+	bool		defers;			/* on_error is "defer" */
+	bool		proof_due;		/* no constraint holds new rows to its version yet */
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
 	Bitmapset  *added;			/* attributes of the new form */
 	Bitmapset  *rewritten;		/* attributes that up assigns in place */
@@ -63,6 +65,7 @@ typedef struct Conversion
 	Oid			reltype;		/* the relation's row type */
 	bool		all_inlinable;	/* every expression of every live migration is */
 	Bitmapset  *touched;		/* what any live migration adds, removes, reads or assigns */
+	bool		defers;			/* of some live migration writes may be deferred at present */
 
 	/* below: private to the module */
 	bool		valid;
@@ -113,6 +116,9 @@ extern const Expr *migrate_conversion_reading(Conversion *conversion,
  * none yet, and the migrations' in their order. Not cached, in the caller's memory.
  */
 extern Conversion *migrate_conversion_expect(Oid relid, Oid root, List *migrations);
+
+/* Is a write for which up of the migration fails stored all the same, without it? */
+extern bool migrate_conversion_may_defer(const LiveMigration *migration);
 
 /* After a change of what is live: every backend looks again. Includes partitions. */
 extern void migrate_conversion_invalidate(Oid root);

@@ -330,6 +330,8 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	migration->name = rows_get_text(rows, "name");
 	migration->version = rows_get_int(rows, "version");
 	migration->complete = is_complete_state(rows_get_text(rows, "state"));
+	migration->defers = strcmp(rows_get_text(rows, "on_error"), "defer") == 0;
+	migration->proof_due = rows_get_text(rows, "proof_due") != NULL;
 	migration->needed_from = rows_get_int(rows, "needed_from");
 	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(shape, rows_get(rows, "remove", &isnull));
@@ -386,6 +388,15 @@ all_inlinable(const Conversion *conversion)
 				return false;
 	}
 	return true;
+}
+
+static bool
+any_may_defer(const Conversion *conversion)
+{
+	for (int i = 0; i < conversion->nlive; i++)
+		if (migrate_conversion_may_defer(&conversion->live[i]))
+			return true;
+	return false;
 }
 
 static Bitmapset *
@@ -445,6 +456,7 @@ load_shape(const Shape *shape, Conversion *conversion)
 	conversion->reading = palloc0(Max(conversion->nlive, 1) * sizeof(Expr **));
 	conversion->all_inlinable = all_inlinable(conversion);
 	conversion->touched = all_touched(conversion);
+	conversion->defers = any_may_defer(conversion);
 }
 
 static Conversion *

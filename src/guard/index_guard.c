@@ -55,8 +55,9 @@ is_proven(const Conversion *conversion, const LiveMigration *live)
 											   conversion->version_attno - 1)->attname);
 	char	   *name = migrate_migration_proof_name(column, live->version);
 
-	return live->complete ||
-		migrate_store_fetch("SELECT 1 FROM pg_catalog.pg_constraint"
+	if (live->complete || live->proof_due)
+		return live->complete;
+	return migrate_store_fetch("SELECT 1 FROM pg_catalog.pg_constraint"
 							" WHERE conrelid = $1 AND conname = $2 AND convalidated",
 							STORE_ARGS(store_relation(conversion->root),
 									   store_name(name))) != NULL;

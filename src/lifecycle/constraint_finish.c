@@ -38,11 +38,13 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "catalog/failure.h"
 #include "catalog/store.h"
 #include "convert/expression.h"
 #include "convert/row_key.h"
 #include "guc.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/deferral.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
 
@@ -178,16 +180,9 @@ record_broken(Oid heap, const Added *added, const char *key)
 		? psprintf("null value in column \"%s\" violates not-null constraint", added->column)
 		: psprintf("row violates check constraint \"%s\"", added->name);
 
-	migrate_store_execute("INSERT INTO migrate.failure AS f"
-						  " (relation, migration, row_key, sqlstate, message)"
-						  " VALUES ($1, $2, $3::jsonb, $4, $5)"
-						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
-						  " SET sqlstate = $4, message = $5, attempts = f.attempts + 1,"
-						  "  last_seen = clock_timestamp()",
-						  STORE_ARGS(store_relation(heap), store_text(added->migration),
-									 store_text(key),
-									 store_text(added->not_null ? "23502" : "23514"),
-									 store_text(message)));
+	migrate_failure_record(heap, added->migration, key, NULL,
+						   added->not_null ? ERRCODE_NOT_NULL_VIOLATION : ERRCODE_CHECK_VIOLATION,
+						   message);
 	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE relation = $1",
 						  STORE_ARGS(store_relation(heap), store_text(message)));
 }
@@ -264,6 +259,15 @@ make_plain(Oid root, List *constraints)
 		broken |= record_all_broken(root, lfirst(lc));
 	if (broken)
 		return CONSTRAINTS_BROKEN;
+	switch (migrate_deferral_end(root))
+	{
+		case DEFERRAL_OVER:
+			break;
+		case DEFERRAL_HELD_UP:
+			return CONSTRAINTS_BROKEN;
+		case DEFERRAL_BLOCKED:
+			return CONSTRAINTS_BLOCKED;
+	}
 
 	migrate_lock_table(root, "put constraints of new columns into force");
 	initStringInfo(&sql);

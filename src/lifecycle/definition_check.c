@@ -547,13 +547,11 @@ check_needed(Relation rel, Definition *definition, ParsedDefinition *parsed)
 static void
 check_options(Definition *definition)
 {
-	if (strcmp(definition->on_error, "fail") != 0)
+	if (strcmp(definition->on_error, "fail") != 0 && strcmp(definition->on_error, "defer") != 0)
 		ereport(ERROR,
-				(strcmp(definition->on_error, "defer") == 0 ?
-				 errcode(ERRCODE_FEATURE_NOT_SUPPORTED) : errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("on_error \"%s\" is not supported by this version of migrate",
-						definition->on_error),
-				 errhint("Use \"fail\".")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("on_error \"%s\" is unknown", definition->on_error),
+				 errhint("Use \"fail\" or \"defer\".")));
 	if (definition->name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),

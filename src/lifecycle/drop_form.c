@@ -21,6 +21,7 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/deferral.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/index.h"
@@ -77,6 +78,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);
+	migrate_deferral_forget(migration->relid);
 	if (migrate_migration_load_live(migration->relid) == NIL)
 		end_care(migration->relid, version_column);
 	else

@@ -14,6 +14,8 @@
  * - CHECK (row_version >= v) NOT VALID (or more, see proof.c): enforced on every
  *   write from now on, so a write that got past the trigger fails instead of
  *   leaving a stale row, and once validated it is the proof that none is left.
+ *   Where writes may be deferred it comes later, and two more triggers record
+ *   those that are (deferral.c).
  *
  * The lock is what makes the switch safe for others: no statement is running on
  * the table when the transaction commits, and the next one takes its lock, and
@@ -56,6 +58,7 @@
 #include "convert/subquery.h"
 #include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/deferral.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
 #include "lifecycle/expand.h"
@@ -410,17 +413,25 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 	int32		needed_from;
 	char	   *condition = migrate_proof_condition(migration, managed->version_column,
 													version, &needed_from);
+	char	   *due = NULL;
+
+	if (migrate_deferral_concerns(migration))
+	{
+		due = condition;
+		condition = migrate_deferral_condition(migration->relid, managed->version_column);
+	}
 
 	migrate_store_ddl(migration->relid,
 					  psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID%s",
 							   migrate_store_relation_sql(migration->relid),
 							   quote_identifier(proof), condition,
 							   add_columns_sql(migration)));
-	migrate_proof_record(migration, managed->version_column, version, needed_from);
+	migrate_proof_record(migration, managed->version_column, version, needed_from, due);
 	retype_domains(migration);
 	migrate_constraint_add(migration);
 	if (!OidIsValid(write_trigger_oid(migration->relid)))
 		create_triggers(migration->relid, managed->version_column);
+	migrate_deferral_begin(migration, managed->version_column, version);
 }
 
 static void

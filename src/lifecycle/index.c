@@ -182,6 +182,10 @@ check_element(Conversion *conversion, const LiveMigration *live,
 		if (bms_is_member(attno, conversion->live[i].removed))
 			refuse_column(ERRCODE_INVALID_COLUMN_REFERENCE, element->name,
 						  "A live migration removes it.");
+	if (while_stale && conversion->defers)
+		refuse_column(ERRCODE_INVALID_OBJECT_DEFINITION, element->name,
+					  "Writes for which \"up\" fails are deferred, and it would fail in the index, "
+					  "so that there can be none while rows are stale.");
 	reading = migrate_conversion_reading(conversion, 0, attno);
 	if (while_stale && reading != NULL && !migrate_expression_is_inlinable((Node *) reading))
 		refuse_column(ERRCODE_INVALID_OBJECT_DEFINITION, element->name,

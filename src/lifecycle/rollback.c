@@ -176,7 +176,7 @@ forget_expansion(const Migration *migration)
 {
 	migrate_store_execute("UPDATE migrate.migration SET version = NULL, expanded_at = NULL,"
 						  " completed_at = NULL, completed_xid = NULL, deprecated_at = NULL,"
-						  " needed_from = 0, proof = NULL"
+						  " needed_from = 0, proof = NULL, proof_due = NULL"
 						  " WHERE name = $1",
 						  STORE_ARGS(store_text(migration->name)));
 	migrate_store_execute("UPDATE migrate.assignment SET expression = NULL WHERE migration = $1",

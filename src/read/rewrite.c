@@ -18,8 +18,9 @@
  * What is left alone:
  *	- the targets of UPDATE and INSERT (they are numbers, not Vars);
  *	- EXCLUDED, which the trigger has already carried over (its range table
- *	  entry says relkind 'c', so it is not taken for a table), and the inference
- *	  clause of ON CONFLICT, which names an index's columns and not values;
+ *	  entry says relkind 'c', so it is not taken for a table), unless that may
+ *	  be deferred; and the inference clause of ON CONFLICT, which names an
+ *	  index's columns and not values;
  *	- privileges: which columns the user named stays as the parser noted it.
  *
  * States: whether a relation has stale rows for this plan is asked once per
@@ -187,6 +188,20 @@ is_stale(const Reading *reading)
 	return reading != NULL && reading->first_stale < reading->conversion->nlive;
 }
 
+/* Where writes may be deferred the row proposed for insertion may be a stale one. */
+static void
+enter_excluded(QueryLevel *level, const Query *query)
+{
+	const OnConflictExpr *clause = query->onConflict;
+	Reading    *target;
+
+	if (clause == NULL || clause->action != ONCONFLICT_UPDATE)
+		return;
+	target = level->rels[query->resultRelation - 1].reading;
+	if (target != NULL && target->conversion->defers)
+		level->rels[clause->exclRelIndex - 1].reading = target;
+}
+
 static void
 enter_level(QueryLevel *level, Query *query, RewriteContext *context)
 {
@@ -203,6 +218,7 @@ enter_level(QueryLevel *level, Query *query, RewriteContext *context)
 		if (conversion != NULL)
 			level->rels[foreach_current_index(lc)].reading = reading_of(conversion, context);
 	}
+	enter_excluded(level, query);
 	context->level = level;
 }
 

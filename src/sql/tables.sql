@@ -37,7 +37,8 @@ CREATE TABLE migrate.migration (
 		CHECK (state IN ('defined', 'expanded', 'complete', 'contracted', 'rolled back')),
 	version			integer,					-- the row version that expand gave it
 	needed_from		integer NOT NULL DEFAULT 0,	-- rows below are converted whether "needed" or not
-	proof			text,						-- its constraint's text, where it has a "needed"
+	proof			text,						-- its constraint's text, where that is not the usual
+	proof_due		text,						-- what the constraint will be when deferring ends
 	depends_on		text[] NOT NULL,
 	add_source		text,						-- the definition, as it was given
 	up_source		text,
@@ -177,10 +178,12 @@ CREATE TABLE migrate.failure (
 	sqlstate		text NOT NULL,
 	message			text NOT NULL,
 	first_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
-	last_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	attempts		integer NOT NULL DEFAULT 1,
+	row_tid			tid,						-- where the row is; NULL: no longer known, or no row
+	recorded_by		xid8 NOT NULL DEFAULT pg_current_xact_id(),	-- the last transaction that did
 	PRIMARY KEY (relation, migration, row_key)
 );
+CREATE INDEX failure_row ON migrate.failure (relation, row_tid);
 
 CREATE TABLE migrate.event (
 	at				timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -29,8 +29,10 @@
 #include "utils/rel.h"
 
 #include "catalog/migration.h"
+#include "migrate.h"
 #include "write/row_write.h"
 #include "write/settle.h"
+#include "write/update.h"
 #include "write/written.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_settle_trigger);
@@ -143,30 +145,27 @@ migrate_settle_remember(const TriggerData *trigger, const Conversion *conversion
 /* ---- settling ---- */
 
 static int32
-version_of(TupleTableSlot *row, const Conversion *conversion, bool *isnull)
+version_of(TupleTableSlot *row, const Conversion *conversion)
 {
-	return DatumGetInt32(slot_getattr(row, conversion->version_attno, isnull));
+	bool		isnull;
+	int32		version = DatumGetInt32(slot_getattr(row, conversion->version_attno, &isnull));
+
+	return isnull ? MIGRATE_VERSION_UNSAID : version;
 }
 
+/* As an UPDATE of the row that was handed on, which names no columns. */
 static HeapTuple
 settle(RowWrite *write, TupleTableSlot *handed_on)
 {
-	bool		isnull;
-	int32		version = version_of(write->row, write->conversion, &isnull);
-	Bitmapset  *set;
-	HeapTuple	tuple;
+	int32		version = version_of(write->row, write->conversion);
 
-	set = migrate_written_by_update(write->conversion, NULL, handed_on, handed_on, write->row);
-	if (set == NULL && !isnull && version == write->conversion->version)
+	write->stored = handed_on;
+	write->stored_version = version_of(handed_on, write->conversion);
+	if (version == write->stored_version &&
+		migrate_written_by_update(write->conversion, NULL, handed_on, handed_on,
+								  write->row) == NULL)
 		return write->tuple;
-
-	migrate_row_write_begin(write, write->row);
-	migrate_converter_load(write->converter, write->row);
-	migrate_converter_note_needed(write->converter, handed_on, write->conversion->version);
-	migrate_converter_reconcile(write->converter, set, false);
-	tuple = migrate_row_write_take(write);
-	migrate_row_write_end(write);
-	return tuple;
+	return migrate_update_store(write, version);
 }
 
 Datum
