@@ -28,6 +28,7 @@
 #include "guard/drop_guard.h"
 #include "guard/index_guard.h"
 #include "guard/partitions.h"
+#include "guard/table_copy.h"
 #include "guc.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
@@ -122,11 +123,16 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	bool		is_rename = renames(pstmt->utilityStmt);
 	List	   *partitions = NIL;
+	List	   *copies = NIL;
 
-	if (migrate_guc_guard)
+	if (migrate_guc_guard && !IsBinaryUpgrade)
+	{
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+		copies = migrate_table_copies_expect(pstmt->utilityStmt);
+	}
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	migrate_partitions_follow(partitions);
+	migrate_table_copies_follow(copies);
 	if (!is_rename)
 		return;
 	CommandCounterIncrement();

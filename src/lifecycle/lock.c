@@ -196,13 +196,39 @@ attempt(Oid relid)
 	return try_lock(relids, true);
 }
 
+/*
+ * A partition that is being detached concurrently has our trigger and is not
+ * changed with the others. That ends by itself, unless it was broken off.
+ */
+static void
+check_no_pending_detach(Oid relid, const char *what)
+{
+	char	   *partition = migrate_store_fetch("WITH RECURSIVE tree AS (SELECT $1::oid AS relid"
+												" UNION ALL SELECT i.inhrelid FROM tree"
+												"  JOIN pg_inherits i ON i.inhparent = tree.relid)"
+												" SELECT i.inhrelid::regclass FROM pg_inherits i"
+												" JOIN tree ON tree.relid = i.inhparent"
+												" WHERE i.inhdetachpending LIMIT 1",
+												STORE_ARGS(store_relation(relid)));
+
+	if (partition != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot lock table \"%s\" to %s", get_rel_name(relid), what),
+				 errdetail("Its partition %s is being detached, or that was not finished.", partition),
+				 errhint("Wait, or use ALTER TABLE ... DETACH PARTITION %s FINALIZE.", partition)));
+}
+
 void
 migrate_lock_table(Oid relid, const char *what)
 {
 	for (int i = 1; i <= migrate_guc_lock_attempts; i++)
 	{
 		if (attempt(relid))
+		{
+			check_no_pending_detach(relid, what);
 			return;
+		}
 		/* Let those through who came meanwhile; two of us not in step. */
 		if (i < migrate_guc_lock_attempts)
 			nap(POLL_INTERVAL_MS +
