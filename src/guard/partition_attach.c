@@ -345,18 +345,25 @@ refuse_kind(const Conversion *conversion, Oid relid, const char *detail)
 			 errdetail_internal("%s", detail)));
 }
 
-/* The columns that a write in another form changes behind the writer's back. */
-static Bitmapset *
-computed_columns(const Conversion *conversion)
+/* Is a column in the key that a write in another form changes behind the writer's back, or that goes? */
+static bool
+has_moving_key(Relation rel, const Conversion *conversion)
 {
-	Bitmapset  *computed = NULL;
+	Bitmapset  *moving = NULL;
+	int			offset = -FirstLowInvalidHeapAttributeNumber;
+	int			attno = -1;
 	ListCell   *lc;
 
-	for (int i = 0; i < conversion->nlive; i++)
-		foreach(lc, list_concat_copy(conversion->live[i].ups, conversion->live[i].downs))
-			computed = bms_add_member(computed, ((Assignment *) lfirst(lc))->target -
-									  FirstLowInvalidHeapAttributeNumber);
-	return computed;
+	for (int i = 0; conversion != NULL && i < conversion->nlive; i++)
+	{
+		const LiveMigration *live = &conversion->live[i];
+
+		foreach(lc, list_concat_copy(live->ups, live->downs))
+			moving = bms_add_member(moving, ((Assignment *) lfirst(lc))->target + offset);
+		while ((attno = bms_next_member(live->removed, attno)) >= 0)
+			moving = bms_add_member(moving, attno + offset);
+	}
+	return has_partition_attrs(rel, moving, NULL);
 }
 
 static void
@@ -369,8 +376,8 @@ check_one(const Conversion *newcomer, Oid relid)
 		refuse_kind(newcomer, relid, "It is a foreign table.");
 	if (rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 		refuse_kind(newcomer, relid, "It does not use the heap access method.");
-	if (conversion != NULL && has_partition_attrs(rel, computed_columns(conversion), NULL))
-		refuse_kind(newcomer, relid, "Its partition key has columns that the migration computes: rows would have to move to another partition.");
+	if (has_moving_key(rel, conversion))
+		refuse_kind(newcomer, relid, "Its partition key has columns that the migration computes or removes.");
 	table_close(rel, NoLock);
 }
 

@@ -16,7 +16,7 @@
  */
 extern Oid	migrate_partition_prepare(const RangeVar *parent, const RangeVar *name);
 
-/* An error where a new partition is of a kind whose rows cannot be converted. */
+/* An error where a relation is or has a partition of a kind whose rows cannot be converted. */
 extern void migrate_partition_check(const Conversion *conversion);
 
 #endif							/* MIGRATE_GUARD_PARTITION_ATTACH_H */
