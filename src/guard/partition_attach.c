@@ -345,7 +345,7 @@ refuse_kind(const Conversion *conversion, Oid relid, const char *detail)
 			 errdetail_internal("%s", detail)));
 }
 
-/* Is a column in the key that a write in another form changes behind the writer's back, or that goes? */
+/* Is a column in its key that a write in another form changes, or one that goes? */
 static bool
 has_moving_key(Relation rel, const Conversion *conversion)
 {
@@ -377,7 +377,8 @@ check_one(const Conversion *newcomer, Oid relid)
 	if (rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 		refuse_kind(newcomer, relid, "It does not use the heap access method.");
 	if (has_moving_key(rel, conversion))
-		refuse_kind(newcomer, relid, "Its partition key has columns that the migration computes or removes.");
+		refuse_kind(newcomer, relid,
+					"Its partition key has columns that the migration computes or removes.");
 	table_close(rel, NoLock);
 }
 
