@@ -37,7 +37,6 @@
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -320,8 +319,9 @@ migrate_partition_prepare(const RangeVar *parent, const RangeVar *name)
 	if (get_rel_relkind(newcomer.relid) == RELKIND_FOREIGN_TABLE)
 		refuse(&newcomer, "It is a foreign table.", INSERT_THEM);
 
-	LockRelationOid(newcomer.parent, ShareUpdateExclusiveLock);
-	LockRelationOid(newcomer.relid, AccessExclusiveLock);
+	if (RangeVarGetRelid(parent, ShareUpdateExclusiveLock, true) != newcomer.parent ||
+		RangeVarGetRelid(name, AccessExclusiveLock, true) != newcomer.relid)
+		return InvalidOid;		/* renamed or dropped meanwhile: the command will see */
 	newcomer.live = migrate_migration_load_live(newcomer.root);
 	check_not_managed(&newcomer);
 	add_version_column(&newcomer);

@@ -40,7 +40,7 @@ typedef struct TableCopy
 static TableCopy *
 expect_copy(const RangeVar *table, const TableLikeClause *like)
 {
-	Oid			source = RangeVarGetRelid(like->relation, NoLock, true);
+	Oid			source = RangeVarGetRelid(like->relation, AccessShareLock, true);
 	Conversion *conversion = OidIsValid(source) ? migrate_conversion_get(source) : NULL;
 	TableCopy  *copy;
 
@@ -61,9 +61,8 @@ migrate_table_copies_expect(Node *statement)
 	List	   *copies = NIL;
 	ListCell   *lc;
 
-	if (!IsA(statement, CreateStmt) || !migrate_conversion_any() ||
-		OidIsValid(migrate_table_created(create->relation)))
-		return NIL;				/* IF NOT EXISTS, or an error */
+	if (!IsA(statement, CreateStmt) || !migrate_conversion_any())
+		return NIL;
 	foreach(lc, create->tableElts)
 	{
 		TableCopy  *copy = IsA(lfirst(lc), TableLikeClause)
@@ -72,6 +71,8 @@ migrate_table_copies_expect(Node *statement)
 		if (copy != NULL)
 			copies = lappend(copies, copy);
 	}
+	if (copies != NIL && OidIsValid(migrate_table_created(create->relation)))
+		return NIL;				/* IF NOT EXISTS, or an error */
 	return copies;
 }
 
