@@ -54,6 +54,7 @@
 #include "convert/conversion.h"
 #include "convert/expression.h"
 #include "guard/partition_attach.h"
+#include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
@@ -145,6 +146,8 @@ static void
 check_all(Migration *migration)
 {
 	check_dependencies(migration);
+	if (migration->state == MIGRATION_ROLLED_BACK)
+		migrate_ancestry_check_branches(migration->name);	/* others may have come meanwhile */
 	migrate_lifecycle_cook_again(migration);
 	check_expressions(migration);
 	check_room(migration);
