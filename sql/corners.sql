@@ -134,7 +134,7 @@ SELECT migrate.contract('corner_unique', '20 s');
 DROP TABLE corner_unique;
 
 --
--- Partitions come and go with their rows as they are stored; nobody is misled by the
+-- Partitions come and go with their rows as they are stored, and nobody is misled by the
 -- version that a partition gives its rows by default
 --
 
@@ -147,7 +147,8 @@ SELECT migrate.define('corner_parts', 'corner_parts', add => 'b integer',
 	up => 'b = a * 10', down => 'a = b / 10', remove => '{a}');
 SELECT migrate.expand('corner_parts');
 UPDATE corner_parts SET b = b + 1 WHERE id = 11;
--- it goes as it is, and takes rows of its own
+UPDATE corner_parts SET a = a WHERE id IN (10, 12);
+-- it goes converted, and takes rows of its own
 ALTER TABLE corner_parts DETACH PARTITION corner_parts_1 CONCURRENTLY;
 INSERT INTO corner_parts_1 VALUES (13, 13, DEFAULT, 130);
 SELECT * FROM corner_parts_1 ORDER BY id;
@@ -163,7 +164,7 @@ ALTER TABLE corner_parts ATTACH PARTITION corner_parts_2 FOR VALUES FROM (20) TO
 INSERT INTO corner_parts_2 (id, b) VALUES (20, 205);
 SELECT id, a, b, row_version FROM corner_parts WHERE id >= 10 ORDER BY id;
 CALL migrate.run('corner_parts');
--- nothing to warn of
+-- when all are converted anyone may go
 ALTER TABLE corner_parts DETACH PARTITION corner_parts_0;
 SELECT migrate.contract('corner_parts', '20 s');
 DROP TABLE corner_parts, corner_parts_0;

@@ -174,6 +174,7 @@ ALTER TABLE parted_2 DROP CONSTRAINT row_version_2;
 ALTER TABLE parted_2 DROP COLUMN b;
 ALTER TABLE parted DROP COLUMN b;
 DROP TABLE parted_1;
+UPDATE parted_2 SET a = a;
 ALTER TABLE parted DETACH PARTITION parted_2;
 DROP TABLE parted_2;
 SELECT * FROM parted;

@@ -244,6 +244,27 @@ migrate_migration_load_live(Oid relid)
 						   STORE_ARGS(store_relation(relid)));
 }
 
+List *
+migrate_migration_constraints(Oid relid)
+{
+	List	   *names;
+	ListCell   *lc;
+
+	names = migrate_store_fetch_list("SELECT a.name FROM migrate.added_constraint a"
+									 " JOIN migrate.migration m ON m.name = a.migration"
+									 " WHERE m.relation = $1 AND m.state IN ('expanded', 'complete')"
+									 " ORDER BY m.version, a.name",
+									 STORE_ARGS(store_relation(relid)));
+	foreach(lc, migrate_migration_load_live(relid))
+	{
+		Migration  *migration = lfirst(lc);
+
+		names = lappend(names, migrate_migration_proof_name(migrate_migration_version_column(relid),
+															migration->version));
+	}
+	return names;
+}
+
 static List *
 names_of(List *migrations)
 {

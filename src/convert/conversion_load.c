@@ -12,6 +12,7 @@
 #include "catalog/catversion.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
@@ -432,20 +433,22 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 	return found;
 }
 
-/* The managed table that a relation is or is a partition of. */
+/*
+ * The managed table that a relation is or is a partition of. One that is being
+ * detached concurrently is still among those of transactions that began before,
+ * and has its trigger until that is finished. In the middle of a command that
+ * attaches or detaches one, it may count as a partition and have no parent.
+ */
 static bool
 load_root(Oid relid, Conversion *conversion, char **version_column)
 {
-	ListCell   *lc;
-
-	if (load_managed(relid, conversion, version_column))
-		return true;
-	if (!get_rel_relispartition(relid))
-		return false;
-	foreach(lc, get_partition_ancestors(relid))
-		if (load_managed(lfirst_oid(lc), conversion, version_column))
-			return true;
-	return false;
+	while (!load_managed(relid, conversion, version_column))
+	{
+		if (!get_rel_relispartition(relid) || !has_superclass(relid))
+			return false;
+		relid = get_partition_parent(relid, true);
+	}
+	return true;
 }
 
 static void

@@ -28,6 +28,7 @@
 #include "guard/drop_guard.h"
 #include "guard/index_guard.h"
 #include "guard/partitions.h"
+#include "guard/table_copy.h"
 #include "guc.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
@@ -124,13 +125,18 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 {
 	List	   *partitions = NIL;
 	List	   *conversions = NIL;
+	List	   *copies = NIL;
 
-	if (migrate_guc_guard)
+	if (migrate_guc_guard && !IsBinaryUpgrade)
+	{
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+		copies = migrate_table_copies_expect(pstmt->utilityStmt);
+	}
 	if (renames(pstmt->utilityStmt) && migrate_conversion_any())
 		conversions = migrate_expression_before_rename();
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	migrate_partitions_follow(partitions);
+	migrate_table_copies_follow(copies);
 	if (conversions == NIL)
 		return;
 	CommandCounterIncrement();

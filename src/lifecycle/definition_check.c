@@ -46,6 +46,30 @@ refuse_relation(Relation rel, const char *detail, const char *hint)
 			 hint ? errhint("%s", hint) : 0));
 }
 
+/* The rows of each partition have to be ours to convert. */
+static void
+check_partitions(Relation rel)
+{
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
+	{
+		Relation	partition = table_open(lfirst_oid(lc), NoLock);
+
+		if (partition->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			refuse_relation(rel, psprintf("Its partition \"%s\" is a foreign table.",
+										  RelationGetRelationName(partition)),
+							"Migrate the table there first, or detach the partition.");
+		if (partition->rd_rel->relkind == RELKIND_RELATION &&
+			partition->rd_rel->relam != HEAP_TABLE_AM_OID)
+			refuse_relation(rel, psprintf("Its partition \"%s\" does not use the heap access method.",
+										  RelationGetRelationName(partition)), NULL);
+		table_close(partition, NoLock);
+	}
+}
+
 void
 migrate_definition_check_relation(Oid relid)
 {
@@ -73,6 +97,7 @@ migrate_definition_check_relation(Oid relid)
 						"Migrate the tables that inherit, or make it a partitioned table.");
 	if (relkind == RELKIND_RELATION && rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 		refuse_relation(rel, "It does not use the heap access method.", NULL);
+	check_partitions(rel);
 	if (OidIsValid(rel->rd_rel->reloftype))
 		refuse_relation(rel, "It is a typed table: no columns can be added.", NULL);
 	if (getExtensionOfObject(RelationRelationId, relid) != InvalidOid)
@@ -331,19 +356,37 @@ refuse_remove(Relation rel, const char *name, int code, const char *detail, cons
 			 hint ? errhint("%s", hint) : 0));
 }
 
+/* Is a column in the partition key, or in that of a partition? */
+static bool
+is_in_partition_key(Relation rel, const char *name)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return false;
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
+	{
+		Relation	partition = table_open(lfirst_oid(lc), NoLock);
+		int			bit = get_attnum(lfirst_oid(lc), name) - FirstLowInvalidHeapAttributeNumber;
+
+		found = found || has_partition_attrs(partition, bms_make_singleton(bit), NULL);
+		table_close(partition, NoLock);
+	}
+	return found;
+}
+
 static void
 check_removed_column(Relation rel, const char *name, List *downs)
 {
 	AttrNumber	attno = get_attnum(RelationGetRelid(rel), name);
 	Form_pg_attribute attr;
-	Bitmapset  *offset;
 
 	/* A migration before this one may add it. */
 	if (attno == InvalidAttrNumber)
 		return;
 	attr = TupleDescAttr(RelationGetDescr(rel), attno - 1);
-	offset = bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber);
-	if (has_partition_attrs(rel, offset, NULL))
+	if (is_in_partition_key(rel, name))
 		refuse_remove(rel, name, ERRCODE_INVALID_OBJECT_DEFINITION,
 					  "It is part of the partition key.", NULL);
 	if (attr->attinhcount > 0)
@@ -412,9 +455,7 @@ check_rewritten(Relation rel, Definition *definition, List *ups)
 			refuse_rewrite(rel, column->name,
 						   "It is inherited: queries on the parent would read it as it is stored.",
 						   NULL);
-		if (attno != InvalidAttrNumber &&
-			has_partition_attrs(rel, bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber),
-								NULL))
+		if (is_in_partition_key(rel, column->name))
 			refuse_rewrite(rel, column->name,
 						   "It is part of the partition key: a row would have to move to another partition.",
 						   NULL);
@@ -430,11 +471,8 @@ check_partition_key(Relation rel, List *downs)
 	foreach(lc, downs)
 	{
 		const char *name = ((ParsedAssignment *) lfirst(lc))->target->name;
-		AttrNumber	attno = get_attnum(RelationGetRelid(rel), name);
 
-		if (attno != InvalidAttrNumber &&
-			has_partition_attrs(rel, bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber),
-								NULL))
+		if (is_in_partition_key(rel, name))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 					 errmsg("\"down\" assigns column \"%s\", which is part of the partition key of \"%s\"",

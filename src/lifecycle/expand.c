@@ -56,6 +56,7 @@
 #include "convert/conversion.h"
 #include "convert/expression.h"
 #include "convert/subquery.h"
+#include "guard/partition_attach.h"
 #include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
@@ -81,6 +82,9 @@ check_dependencies(Migration *migration)
 	{
 		Migration  *before = migrate_migration_load(lfirst(lc), false, false);
 
+		/* Those of the same table the table's lock keeps as they are. */
+		if (before->relid != migration->relid)
+			before = migrate_migration_load(lfirst(lc), true, false);
 		if (!migrate_migration_is_live(before) && before->state != MIGRATION_CONTRACTED)
 			appendStringInfo(&missing, "%s\"%s\" (%s)", missing.len ? ", " : "",
 							 before->name, migrate_migration_state_name(before->state));
@@ -148,6 +152,18 @@ check_state(Migration *migration)
 			 errmsg("migration \"%s\" is already %s, skipping", migration->name,
 					migrate_migration_state_name(migration->state))));
 	return false;
+}
+
+/* Before the lock, lest it be taken in vain; and under it, for others had it meanwhile. */
+static void
+check_all(Migration *migration)
+{
+	check_dependencies(migration);
+	if (migration->state == MIGRATION_ROLLED_BACK)
+		migrate_ancestry_check_branches(migration->name);	/* others may have come meanwhile */
+	migrate_lifecycle_cook_again(migration);
+	check_expressions(migration);
+	check_room(migration);
 }
 
 /* ---- the table's care ---- */
@@ -459,14 +475,10 @@ migrate_lifecycle_expand(const char *name)
 	migrate_migration_check_preloaded();
 	if (!check_state(migration))
 		return;
-	check_dependencies(migration);
-	if (migration->state == MIGRATION_ROLLED_BACK)
-		migrate_ancestry_check_branches(name);	/* others may have come meanwhile */
-	migrate_lifecycle_cook_again(migration);
-	check_expressions(migration);
-	check_room(migration);
+	check_all(migration);
 
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
+	check_all(migration);
 	migrate_definition_check_relation(migration->relid);
 	managed = load_managed(migration->relid);
 	if (managed == NULL)
@@ -474,6 +486,7 @@ migrate_lifecycle_expand(const char *name)
 	version = managed->version + 1;
 	alter_table(migration, managed, version);
 	record_expanded(migration, version);
+	migrate_partition_check(migrate_conversion_get(migration->relid));
 	migrate_lifecycle_record_dependencies(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
 	migrate_lifecycle_sync_statistics(migration->relid);

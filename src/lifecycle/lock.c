@@ -12,6 +12,10 @@
  * - else stand in line, for migrate.lock_timeout at most: under steady short
  *   transactions the lock is never free, but the line is short.
  *
+ * Where a holder waits for us (CREATE INDEX CONCURRENTLY waits for all older
+ * snapshots) there is no use in coming again, and to stand in line might have its
+ * deadlock detector end it, not us: so we give up.
+ *
  * Between attempts whoever was held up gets through. An attempt is a
  * subtransaction, so that one that fails gives up what it got of a table's
  * partitions.
@@ -78,6 +82,25 @@ describe_holders(Oid relid)
 								  " END, '; ')" HOLDERS,
 								  STORE_ARGS(store_relation(relid)));
 	return holders ? holders : pstrdup("sessions that have gone meanwhile");
+}
+
+static void
+check_nobody_waits_for_us(Oid relid, const char *what)
+{
+	char	   *waiting;
+
+	pgstat_clear_snapshot();
+	waiting = migrate_store_fetch("SELECT format('process %s (%s)', a.pid,"
+								  " coalesce(nullif(a.application_name, ''), 'unnamed program'))"
+								  HOLDERS
+								  " AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid)) LIMIT 1",
+								  STORE_ARGS(store_relation(relid)));
+	if (waiting != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock table \"%s\" to %s", get_rel_name(relid), what),
+				 errdetail("It is held by %s, which waits for this transaction to end.", waiting),
+				 errhint("Try again when that has finished.")));
 }
 
 /* ---- an attempt ---- */
@@ -185,15 +208,39 @@ watch_until_free(List *relids)
 }
 
 static bool
-attempt(Oid relid)
+attempt(Oid relid, const char *what)
 {
 	List	   *relids = find_all_inheritors(relid, NoLock, NULL);
 
 	if (try_lock(relids, false))
 		return true;
+	check_nobody_waits_for_us(relid, what);
 	if (held_by_long_transaction(relid))
 		return watch_until_free(relids);
 	return try_lock(relids, true);
+}
+
+/*
+ * A partition that is being detached concurrently has our trigger and is not
+ * changed with the others. That ends by itself, unless it was broken off.
+ */
+static void
+check_no_pending_detach(Oid relid, const char *what)
+{
+	char	   *partition = migrate_store_fetch("WITH RECURSIVE tree AS (SELECT $1::oid AS relid"
+												" UNION ALL SELECT i.inhrelid FROM tree"
+												"  JOIN pg_inherits i ON i.inhparent = tree.relid)"
+												" SELECT i.inhrelid::regclass FROM pg_inherits i"
+												" JOIN tree ON tree.relid = i.inhparent"
+												" WHERE i.inhdetachpending LIMIT 1",
+												STORE_ARGS(store_relation(relid)));
+
+	if (partition != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot lock table \"%s\" to %s", get_rel_name(relid), what),
+				 errdetail("Its partition %s is being detached, or that was not finished.", partition),
+				 errhint("Wait, or use ALTER TABLE ... DETACH PARTITION %s FINALIZE.", partition)));
 }
 
 void
@@ -201,8 +248,11 @@ migrate_lock_table(Oid relid, const char *what)
 {
 	for (int i = 1; i <= migrate_guc_lock_attempts; i++)
 	{
-		if (attempt(relid))
+		if (attempt(relid, what))
+		{
+			check_no_pending_detach(relid, what);
 			return;
+		}
 		/* Let those through who came meanwhile; two of us not in step. */
 		if (i < migrate_guc_lock_attempts)
 			nap(POLL_INTERVAL_MS +
