@@ -105,12 +105,29 @@ validate(void *context)
 	migrate_store_ddl(conversion->relid, validate_sql(conversion));
 }
 
+/* Where writes may be deferred there is nothing yet that would keep stale rows out. */
+static void
+check_not_deferring(const Conversion *conversion, const LiveMigration *live)
+{
+	if (conversion->defers)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot detach partition \"%s\" before migration \"%s\" is complete",
+						get_rel_name(conversion->relid), live->name),
+				 errdetail("Until then writes may be deferred, and such rows would read as they are stored."),
+				 errhint("To drop the partition takes no DETACH.")));
+}
+
 static void
 check_converted(Conversion *conversion)
 {
 	const LiveMigration *live = newest_incomplete(conversion);
-	ErrorData  *error = live != NULL ? migrate_try(validate, conversion) : NULL;
+	ErrorData  *error;
 
+	if (live == NULL)
+		return;
+	check_not_deferring(conversion, live);
+	error = migrate_try(validate, conversion);
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode != ERRCODE_CHECK_VIOLATION)
