@@ -159,6 +159,16 @@ SELECT * FROM migrate.check_contract('idx_stale') WHERE NOT ok;
 SELECT migrate.contract('idx_stale');
 SELECT * FROM idx_indexes WHERE relation = 'idx_stale'::regclass;
 
+-- An exclusion constraint would not know what stale rows read as, either.
+CREATE TABLE idx_exclude (id integer PRIMARY KEY, a integer);
+INSERT INTO idx_exclude VALUES (1, 1);
+SELECT migrate.define('idx_exclude', 'idx_exclude', add => 'b integer', up => 'b = a');
+SELECT migrate.expand('idx_exclude');
+ALTER TABLE idx_exclude ADD EXCLUDE (b WITH =);
+CALL migrate.run('idx_exclude');
+ALTER TABLE idx_exclude ADD EXCLUDE (b WITH =);
+SELECT migrate.contract('idx_exclude');
+
 -- Duplicates hold the completion back, and are said.
 CREATE TABLE idx_dup (id integer PRIMARY KEY, a text) WITH (autovacuum_enabled = off);
 INSERT INTO idx_dup VALUES (1, 'x'), (2, 'X'), (3, 'y');

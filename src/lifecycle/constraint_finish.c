@@ -16,7 +16,7 @@
  *	valid
  *
  * UNIQUE is a declared index (lifecycle/index.c), of which a constraint is made
- * in the end.
+ * in the end. REFERENCES goes along with the others (lifecycle/reference_finish.c).
  *
  * A constraint that somebody dropped is forgotten. A crash leaves a phase as it was.
  */
@@ -26,8 +26,11 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -45,6 +48,7 @@
 #include "lifecycle/constraint.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
+#include "lifecycle/reference.h"
 
 /* So many rows that break a constraint are named. */
 #define MAX_BROKEN_ROWS "100"
@@ -76,6 +80,31 @@ forget(const Added *added)
 						  STORE_ARGS(store_text(added->migration), store_name(added->name)));
 }
 
+static bool
+is_excuse(Node *node)
+{
+	Oid			argtypes[] = {TEXTOID};
+
+	return IsA(node, FuncExpr) &&
+		((FuncExpr *) node)->funcid == migrate_store_function("excused", 1, argtypes);
+}
+
+/*
+ * A condition without the excuse. After a restore it is one of more than two
+ * that the parser made of "a OR b OR excused"; and a plain one may be an OR too.
+ */
+static Node *
+without_excuse(Node *condition)
+{
+	List	   *args;
+
+	if (!is_orclause(condition) || !is_excuse(llast(((BoolExpr *) condition)->args)))
+		return condition;
+	args = list_truncate(list_copy(((BoolExpr *) condition)->args),
+						 list_length(((BoolExpr *) condition)->args) - 1);
+	return list_length(args) == 1 ? linitial(args) : (Node *) make_orclause(args);
+}
+
 /* The condition as the definition had it; NULL where the constraint is gone. */
 static char *
 condition_of(Oid root, const char *name)
@@ -91,9 +120,7 @@ condition_of(Oid root, const char *name)
 	tree = stringToNode(TextDatumGetCString(SysCacheGetAttr(CONSTROID, tuple,
 															Anum_pg_constraint_conbin, &isnull)));
 	ReleaseSysCache(tuple);
-	if (is_orclause(tree))
-		tree = linitial(((BoolExpr *) tree)->args);
-	return migrate_expression_to_text(root, (Expr *) tree);
+	return migrate_expression_to_text(root, (Expr *) without_excuse(tree));
 }
 
 /* Those in a phase that is not the last: the nth, or NULL. */
@@ -157,6 +184,16 @@ owner_of(Oid relid)
 
 /* ---- rows that break it ---- */
 
+/* How rows break a constraint. */
+typedef struct Breach
+{
+	const char *migration;
+	const char *condition;		/* what is true of rows "r" that do */
+	Oid			searcher;		/* as whom to look for them */
+	const char *sqlstate;
+	const char *message;
+} Breach;
+
 static char *
 key_of(Oid heap_oid, ItemPointer tid)
 {
@@ -172,24 +209,19 @@ key_of(Oid heap_oid, ItemPointer tid)
 }
 
 static void
-record_broken(Oid heap, const Added *added, const char *key)
+record_broken(Oid heap, const Breach *breach, const char *key)
 {
-	const char *message = added->not_null
-		? psprintf("null value in column \"%s\" violates not-null constraint", added->column)
-		: psprintf("row violates check constraint \"%s\"", added->name);
-
 	migrate_store_execute("INSERT INTO migrate.failure AS f"
 						  " (relation, migration, row_key, sqlstate, message)"
 						  " VALUES ($1, $2, $3::jsonb, $4, $5)"
 						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
 						  " SET sqlstate = $4, message = $5, attempts = f.attempts + 1,"
 						  "  last_seen = clock_timestamp()",
-						  STORE_ARGS(store_relation(heap), store_text(added->migration),
-									 store_text(key),
-									 store_text(added->not_null ? "23502" : "23514"),
-									 store_text(message)));
+						  STORE_ARGS(store_relation(heap), store_text(breach->migration),
+									 store_text(key), store_text(breach->sqlstate),
+									 store_text(breach->message)));
 	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE relation = $1",
-						  STORE_ARGS(store_relation(heap), store_text(message)));
+						  STORE_ARGS(store_relation(heap), store_text(breach->message)));
 }
 
 typedef struct BrokenRow
@@ -198,17 +230,21 @@ typedef struct BrokenRow
 	char	   *key;
 } BrokenRow;
 
-/* As the owner, restricted: conditions and keys may run code of the owner's. */
+/*
+ * As a role, restricted: the table's owner, for conditions and keys may run code
+ * of the owner's; or a superuser, where the owner need not be able to read
+ * another table, and nothing is run that is not built in.
+ */
 static List *
-find_broken(Oid root, const char *condition)
+find_broken(Oid root, const Breach *breach)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *sql = psprintf("SELECT tableoid, ctid FROM %s WHERE NOT (%s) LIMIT " MAX_BROKEN_ROWS,
-							   relation_sql(root), condition);
+	char	   *sql = psprintf("SELECT r.tableoid, r.ctid FROM %s r WHERE %s LIMIT " MAX_BROKEN_ROWS,
+							   relation_sql(root), breach->condition);
 	List	   *broken = NIL;
 	StoreIdentity self;
 
-	migrate_store_become_restricted(&self, owner_of(root));
+	migrate_store_become_restricted(&self, breach->searcher);
 	(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
@@ -235,9 +271,9 @@ find_broken(Oid root, const char *condition)
 }
 
 static bool
-record_all_broken(Oid root, const Added *added)
+record_all_broken(Oid root, const Breach *breach)
 {
-	List	   *broken = find_broken(root, added->condition);
+	List	   *broken = find_broken(root, breach);
 	ListCell   *lc;
 
 	foreach(lc, broken)
@@ -245,27 +281,62 @@ record_all_broken(Oid root, const Added *added)
 		BrokenRow  *row = lfirst(lc);
 
 		if (row->key != NULL)
-			record_broken(row->heap, added, row->key);
+			record_broken(row->heap, breach, row->key);
 	}
 	return broken != NIL;
 }
 
+static bool
+breaks_condition(Oid root, const Added *added)
+{
+	Breach		breach = {
+		.migration = added->migration,
+		.condition = psprintf("NOT (%s)", added->condition),
+		.searcher = owner_of(root),
+		.sqlstate = added->not_null ? "23502" : "23514",
+		.message = added->not_null
+		? psprintf("null value in column \"%s\" violates not-null constraint", added->column)
+		: psprintf("row violates check constraint \"%s\"", added->name),
+	};
+
+	return record_all_broken(root, &breach);
+}
+
+static bool
+breaks_reference(Oid root, const AddedReference *reference)
+{
+	Breach		breach = {
+		.migration = reference->migration,
+		.condition = migrate_reference_broken_condition(root, reference),
+		.searcher = BOOTSTRAP_SUPERUSERID,
+		.sqlstate = "23503",
+		.message = psprintf("row violates foreign key constraint \"%s\"", reference->name),
+	};
+
+	return record_all_broken(root, &breach);
+}
+
 /* ---- steps ---- */
 
-/* All at once: clients of the old form are to see either none of them in force, or all. */
-static ConstraintStep
-make_plain(Oid root, List *constraints)
+static bool
+any_broken(Oid root, List *constraints, List *references)
 {
-	StringInfoData sql;
 	bool		broken = false;
 	ListCell   *lc;
 
 	foreach(lc, constraints)
-		broken |= record_all_broken(root, lfirst(lc));
-	if (broken)
-		return CONSTRAINTS_BROKEN;
+		broken |= breaks_condition(root, lfirst(lc));
+	foreach(lc, references)
+		broken |= breaks_reference(root, lfirst(lc));
+	return broken;
+}
 
-	migrate_lock_table(root, "put constraints of new columns into force");
+static void
+replace_conditions(Oid root, List *constraints)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
 	initStringInfo(&sql);
 	foreach(lc, constraints)
 	{
@@ -276,7 +347,22 @@ make_plain(Oid root, List *constraints)
 						 sql.len > 0 ? "," : "", name, name, added->condition);
 		set_phase(added, "plain");
 	}
-	migrate_store_ddl(root, psprintf("ALTER TABLE %s%s", relation_sql(root), sql.data));
+	if (constraints != NIL)
+		migrate_store_ddl(root, psprintf("ALTER TABLE %s%s", relation_sql(root), sql.data));
+}
+
+/* All at once: clients of the old form are to see either none of them in force, or all. */
+static ConstraintStep
+make_plain(Oid root, List *constraints, List *references)
+{
+	List	   *locks = migrate_lock_add(NIL, root, AccessExclusiveLock);
+
+	if (any_broken(root, constraints, references))
+		return CONSTRAINTS_BROKEN;
+	migrate_lock_tables(migrate_reference_lock_referenced(references, locks),
+						"put constraints of new columns into force");
+	replace_conditions(root, constraints);
+	migrate_reference_make_plain(root, references);
 	return CONSTRAINTS_WORKED;
 }
 
@@ -330,11 +416,19 @@ validate(Oid root, const Added *added)
 		set_phase(added, added->not_null ? "proven" : "valid");
 		return CONSTRAINTS_WORKED;
 	}
-	if (!record_all_broken(root, added))
-		record_broken(root, added,
-					  migrate_store_fetch("SELECT jsonb_build_object('constraint', $1::text)",
-										  STORE_ARGS(store_text(added->name))));
-	return CONSTRAINTS_BROKEN;
+	/* What broke it may have gone just now. */
+	return breaks_condition(root, added) ? CONSTRAINTS_BROKEN : CONSTRAINTS_BLOCKED;
+}
+
+static ConstraintStep
+validate_reference(Oid root)
+{
+	AddedReference *broken = NULL;
+	ConstraintStep step = migrate_reference_step(root, &broken);
+
+	if (step == CONSTRAINTS_BROKEN && !breaks_reference(root, broken))
+		return CONSTRAINTS_BLOCKED;
+	return step;
 }
 
 static ConstraintStep
@@ -359,12 +453,16 @@ set_not_null(Oid root, List *constraints)
 ConstraintStep
 migrate_constraint_step(Oid root)
 {
-	List	   *constraints;
+	List	   *constraints = load_constraints(root, "excused");
+	List	   *references = migrate_reference_load_checked(root);
+	ConstraintStep step;
 
-	if ((constraints = load_constraints(root, "excused")) != NIL)
-		return make_plain(root, constraints);
+	if (constraints != NIL || references != NIL)
+		return make_plain(root, constraints, references);
 	if ((constraints = load_constraints(root, "plain")) != NIL)
 		return validate(root, linitial(constraints));
+	if ((step = validate_reference(root)) != CONSTRAINTS_STAND)
+		return step;
 	if ((constraints = load_constraints(root, "proven")) != NIL)
 		return set_not_null(root, constraints);
 	if (migrate_index_make_constraints(root))

@@ -59,6 +59,7 @@
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
+#include "lifecycle/reference.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
@@ -449,6 +450,7 @@ migrate_lifecycle_expand(const char *name)
 	check_expressions(migration);
 	check_room(migration);
 
+	migrate_reference_lock_others(migration);
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
 	migrate_definition_check_relation(migration->relid);
 	managed = load_managed(migration->relid);
