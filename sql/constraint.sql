@@ -237,6 +237,7 @@ CREATE TRIGGER another BEFORE INSERT ON con_nested FOR EACH ROW EXECUTE FUNCTION
 INSERT INTO con_nested (id, a) VALUES (1, '');
 INSERT INTO con_nested (id, b) VALUES (3, '');
 SELECT id, a, b FROM con_nested ORDER BY id;
+SELECT migrate.rollback('con_nested', discard => true);
 
 -- A condition that is an OR, also as a restore makes it again: the parser flattens it.
 CREATE TABLE con_either (id integer PRIMARY KEY, a integer);

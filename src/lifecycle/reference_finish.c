@@ -25,12 +25,12 @@
 #include "postgres.h"
 
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
+#include "catalog/heaps.h"
 #include "catalog/store.h"
 #include "catalog/try.h"
 #include "guc.h"
@@ -112,19 +112,6 @@ migrate_reference_load_checked(Oid root)
 	return result;
 }
 
-/* The tables that store rows: the table, or the leaves of a partitioned one. */
-static List *
-heaps_of(Oid root)
-{
-	List	   *heaps = NIL;
-	ListCell   *lc;
-
-	foreach(lc, find_all_inheritors(root, NoLock, NULL))
-		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_RELATION)
-			heaps = lappend_oid(heaps, lfirst_oid(lc));
-	return heaps;
-}
-
 /* ---- rows that break it ---- */
 
 char *
@@ -182,7 +169,7 @@ migrate_reference_make_plain(Oid root, List *references)
 		migrate_store_ddl(root, psprintf("DROP TRIGGER %s ON %s",
 										 quote_identifier(reference->name),
 										 migrate_store_relation_sql(root)));
-		foreach(heap, heaps_of(root))
+		foreach(heap, migrate_heaps_of(root))
 			add_foreign_key(lfirst_oid(heap), reference, " NOT VALID");
 		set_phase(reference, "plain");
 	}
@@ -218,7 +205,7 @@ find_heap(Oid root, const AddedReference *reference, ForeignKey state)
 {
 	ListCell   *lc;
 
-	foreach(lc, heaps_of(root))
+	foreach(lc, migrate_heaps_of(root))
 		if (foreign_key_of(lfirst_oid(lc), reference) == state)
 			return lfirst_oid(lc);
 	return InvalidOid;
