@@ -170,7 +170,7 @@ CALL migrate.run('ref_parts');
 SELECT state FROM migrate.status WHERE name = 'ref_parts';
 SELECT * FROM ref_constraints WHERE relation::text LIKE 'ref\_part%';
 SELECT conrelid::regclass, convalidated FROM pg_constraint
-	WHERE contype = 'f' AND conrelid::regclass::text LIKE 'ref\_part%' AND confrelid = 'ref_keys'::regclass ORDER BY 1::text;
+	WHERE contype = 'f' AND conrelid::regclass::text LIKE 'ref\_part%' AND confrelid = 'ref_keys'::regclass ORDER BY conrelid::regclass::text COLLATE "C";
 \set VERBOSITY sqlstate
 DELETE FROM ref_keys WHERE id = 99;
 INSERT INTO ref_parts (id, k) VALUES (17, 97);

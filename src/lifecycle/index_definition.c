@@ -125,9 +125,9 @@ migrate_declared_joined_columns(const IndexStmt *statement)
 	foreach(lc, statement->indexParams)
 	{
 		const IndexElem *element = lfirst_node(IndexElem, lc);
+		const char *name = element->indexcolname ? element->indexcolname : element->name;
 
-		appendStringInfo(&joined, "%s%s", joined.len > 0 ? "_" : "",
-						 element->indexcolname ? element->indexcolname : element->name);
+		appendStringInfo(&joined, "%s%s", joined.len > 0 ? "_" : "", name ? name : "expr");
 	}
 	return joined.data;
 }

@@ -37,6 +37,7 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "catalog/store.h"
 #include "convert/conversion.h"
@@ -110,7 +111,7 @@ prepare(const Reference *reference, Oid type)
 	return plan;
 }
 
-/* False where the constraint is not known: the trigger is somebody else's, or left over. */
+/* False where there is nothing to ask: the trigger is somebody else's, or left over. */
 static bool
 load(Question *question, Relation rel, const char *name)
 {
@@ -131,6 +132,8 @@ load(Question *question, Relation rel, const char *name)
 	question->referenced = atooid(found[1]);
 	type = get_atttype(RelationGetRelid(rel), question->attno);
 	LockRelationOid(question->referenced, RowShareLock);
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(question->referenced)))
+		return false;
 	reference = migrate_reference_resolve(question->referenced, found[2], type);
 	question->plan = prepare(&reference, type);
 	return true;
