@@ -23,13 +23,10 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
-#include "executor/tuptable.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
@@ -38,20 +35,16 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "catalog/store.h"
 #include "convert/expression.h"
-#include "convert/row_key.h"
 #include "guc.h"
+#include "lifecycle/breach.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/reference.h"
-
-/* So many rows that break a constraint are named. */
-#define MAX_BROKEN_ROWS "100"
 
 typedef struct Added
 {
@@ -184,108 +177,6 @@ owner_of(Oid relid)
 
 /* ---- rows that break it ---- */
 
-/* How rows break a constraint. */
-typedef struct Breach
-{
-	const char *migration;
-	const char *condition;		/* what is true of rows "r" that do */
-	Oid			searcher;		/* as whom to look for them */
-	const char *sqlstate;
-	const char *message;
-} Breach;
-
-static char *
-key_of(Oid heap_oid, ItemPointer tid)
-{
-	Relation	heap = table_open(heap_oid, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	char	   *key = NULL;
-
-	if (table_tuple_fetch_row_version(heap, tid, GetActiveSnapshot(), slot))
-		key = migrate_row_key_json(heap, slot);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(heap, NoLock);
-	return key;
-}
-
-static void
-record_broken(Oid heap, const Breach *breach, const char *key)
-{
-	migrate_store_execute("INSERT INTO migrate.failure AS f"
-						  " (relation, migration, row_key, sqlstate, message)"
-						  " VALUES ($1, $2, $3::jsonb, $4, $5)"
-						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
-						  " SET sqlstate = $4, message = $5, attempts = f.attempts + 1,"
-						  "  last_seen = clock_timestamp()",
-						  STORE_ARGS(store_relation(heap), store_text(breach->migration),
-									 store_text(key), store_text(breach->sqlstate),
-									 store_text(breach->message)));
-	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE relation = $1",
-						  STORE_ARGS(store_relation(heap), store_text(breach->message)));
-}
-
-typedef struct BrokenRow
-{
-	Oid			heap;
-	char	   *key;
-} BrokenRow;
-
-/*
- * As a role, restricted: the table's owner, for conditions and keys may run code
- * of the owner's; or a superuser, where the owner need not be able to read
- * another table, and nothing is run that is not built in.
- */
-static List *
-find_broken(Oid root, const Breach *breach)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	char	   *sql = psprintf("SELECT r.tableoid, r.ctid FROM %s r WHERE %s LIMIT " MAX_BROKEN_ROWS,
-							   relation_sql(root), breach->condition);
-	List	   *broken = NIL;
-	StoreIdentity self;
-
-	migrate_store_become_restricted(&self, breach->searcher);
-	(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
-	SPI_execute(sql, true, 0);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-		Oid			heap = DatumGetObjectId(SPI_getbinval(tuple, desc, 1, &isnull));
-		ItemPointer tid = (ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 2, &isnull));
-		char	   *key = key_of(heap, tid);
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-		BrokenRow  *row = palloc(sizeof(BrokenRow));
-
-		row->heap = heap;
-		row->key = key ? pstrdup(key) : NULL;
-		broken = lappend(broken, row);
-		MemoryContextSwitchTo(spi);
-	}
-	SPI_finish();
-	migrate_store_become_self(&self);
-	return broken;
-}
-
-static bool
-record_all_broken(Oid root, const Breach *breach)
-{
-	List	   *broken = find_broken(root, breach);
-	ListCell   *lc;
-
-	foreach(lc, broken)
-	{
-		BrokenRow  *row = lfirst(lc);
-
-		if (row->key != NULL)
-			record_broken(row->heap, breach, row->key);
-	}
-	return broken != NIL;
-}
-
 static bool
 breaks_condition(Oid root, const Added *added)
 {
@@ -299,7 +190,7 @@ breaks_condition(Oid root, const Added *added)
 		: psprintf("row violates check constraint \"%s\"", added->name),
 	};
 
-	return record_all_broken(root, &breach);
+	return migrate_breach_record(root, &breach);
 }
 
 static bool
@@ -313,7 +204,7 @@ breaks_reference(Oid root, const AddedReference *reference)
 		.message = psprintf("row violates foreign key constraint \"%s\"", reference->name),
 	};
 
-	return record_all_broken(root, &breach);
+	return migrate_breach_record(root, &breach);
 }
 
 /* ---- steps ---- */

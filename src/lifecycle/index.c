@@ -301,7 +301,7 @@ transform_columns(const Migration *migration, const char *source, Columns *colum
 		(void) use_interim_names(element->expr, (void *) migration);
 		if (element->name != NULL)
 		{
-			columns->names = lappend(columns->names, element->name);
+			element->indexcolname = element->name;
 			element->name = pstrdup(interim_name(migration, element->name));
 		}
 	}
@@ -312,9 +312,8 @@ transform_columns(const Migration *migration, const char *source, Columns *colum
 	{
 		IndexElem  *element = lfirst_node(IndexElem, lc);
 
-		if (element->name == NULL)
-			columns->names = lappend(columns->names, element->indexcolname
-									 ? element->indexcolname : "expr");
+		columns->names = lappend(columns->names, element->indexcolname
+								 ? element->indexcolname : "expr");
 		simplify(element, migration->relid);
 	}
 	return statement->indexParams;
@@ -571,6 +570,7 @@ migrate_index_withdraw(const char *name, const char *index)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("migration \"%s\" declares no index \"%s\"", name, index)));
 	drop_all(migration->relid, declared);
+	migrate_index_forget_failure(name, index);
 	migrate_migration_record(name, "index dropped", quote_identifier(index));
 	migrate_progress_retry(migration->relid);
 	migrate_shmem_request_work();

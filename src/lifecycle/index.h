@@ -76,6 +76,9 @@ extern Node *migrate_index_drop_leftover(const IndexTask *task);
 extern void migrate_index_record_failure(Oid root, const IndexTask *task,
 										 const ErrorData *error);
 
+/* The rows that made an index fail are not failing any more for that. */
+extern void migrate_index_forget_failure(const char *migration, const char *name);
+
 /* Try again what failed. */
 extern void migrate_index_retry(Oid root);
 

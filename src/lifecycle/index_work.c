@@ -44,6 +44,9 @@
 
 #include "catalog/heaps.h"
 #include "catalog/store.h"
+#include "catalog/try.h"
+#include "convert/expression.h"
+#include "lifecycle/breach.h"
 #include "lifecycle/index.h"
 #include "lifecycle/index_definition.h"
 #include "lifecycle/lock.h"
@@ -365,12 +368,79 @@ migrate_index_attach(Oid root, const char *name)
 
 /* ---- failures ---- */
 
+/* The rows whose values occur more than once, as a condition on "r". */
+static char *
+duplicates_condition(Oid root, const Declared *declared)
+{
+	IndexStmt  *statement = migrate_declared_statement(root, declared, declared->name, false);
+	StringInfoData values;
+	StringInfoData known;
+	ListCell   *lc;
+
+	initStringInfo(&values);
+	initStringInfo(&known);
+	foreach(lc, statement->indexParams)
+	{
+		const IndexElem *element = lfirst_node(IndexElem, lc);
+		const char *value = element->name ? pstrdup(quote_identifier(element->name))
+			: migrate_expression_to_text(root, (Expr *) element->expr);
+
+		appendStringInfo(&values, "%s(%s)", values.len > 0 ? ", " : "", value);
+		appendStringInfo(&known, "%s(%s) IS NOT NULL", known.len > 0 ? " AND " : "", value);
+	}
+	return psprintf("(r.tableoid, r.ctid) IN (SELECT d.tableoid, d.ctid FROM"
+					" (SELECT tableoid, ctid, count(*) OVER (PARTITION BY %s) AS n"
+					"  FROM %s WHERE %s) d WHERE d.n > 1)",
+					values.data, migrate_store_relation_sql(root), known.data);
+}
+
+static char *
+duplicate_message(const char *index)
+{
+	return psprintf("value is not unique for index \"%s\"", index);
+}
+
+typedef struct Duplicates
+{
+	Oid			root;
+	const Declared *declared;
+} Duplicates;
+
+static void
+record_duplicates(void *context)
+{
+	const Duplicates *duplicates = context;
+	const Declared *declared = duplicates->declared;
+	Breach		breach = {
+		.migration = declared->migration,
+		.condition = duplicates_condition(duplicates->root, declared),
+		.searcher = migrate_store_relation_owner(duplicates->root),
+		.sqlstate = "23505",
+		.message = duplicate_message(declared->name),
+	};
+
+	(void) migrate_breach_record(duplicates->root, &breach);
+}
+
+/* To name them is a service: should that fail, the index has failed all the same. */
+static void
+try_to_record_duplicates(Oid root, const char *name)
+{
+	Duplicates	duplicates = {root, migrate_declared_load(root, name)};
+	ErrorData  *error = duplicates.declared ? migrate_try(record_duplicates, &duplicates) : NULL;
+
+	if (error != NULL && migrate_try_is_about_server(error))
+		ReThrowError(error);
+}
+
 void
 migrate_index_record_failure(Oid root, const IndexTask *task, const ErrorData *error)
 {
 	char	   *message = error->detail
 		? psprintf("%s: %s", error->message, error->detail) : error->message;
 
+	if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
+		try_to_record_duplicates(root, task->name);
 	migrate_store_execute("UPDATE migrate.declared_index SET error = $3, error_code = $4,"
 						  "  first_error_at = coalesce(first_error_at, clock_timestamp()),"
 						  "  attempts = attempts + 1"
@@ -382,9 +452,27 @@ migrate_index_record_failure(Oid root, const IndexTask *task, const ErrorData *e
 						  STORE_ARGS(store_relation(root), store_text(message)));
 }
 
+/* They are looked for again when the index cannot be built again. */
+void
+migrate_index_forget_failure(const char *migration, const char *name)
+{
+	migrate_store_execute("DELETE FROM migrate.failure WHERE migration = $1"
+						  " AND sqlstate = '23505' AND message = $2",
+						  STORE_ARGS(store_text(migration), store_text(duplicate_message(name))));
+}
+
 void
 migrate_index_retry(Oid root)
 {
+	ListCell   *lc;
+
+	foreach(lc, migrate_declared_load_all(root))
+	{
+		const Declared *declared = lfirst(lc);
+
+		if (declared->failed)
+			migrate_index_forget_failure(declared->migration, declared->name);
+	}
 	migrate_store_execute("UPDATE migrate.declared_index SET error = NULL"
 						  " WHERE relation = $1 AND error IS NOT NULL",
 						  STORE_ARGS(store_relation(root)));
