@@ -275,6 +275,21 @@ RESET enable_bitmapscan;
 SELECT indexdef FROM pg_indexes WHERE tablename = 'idx_expr' ORDER BY 1;
 SELECT migrate.contract('idx_expr');
 
+-- What an expression calls, also when it is folded, is called as the table's owner.
+GRANT CREATE ON SCHEMA idx_schema TO idx_owner;
+SET ROLE idx_owner;
+CREATE FUNCTION idx_schema.as_owner(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	IF current_user <> 'idx_owner' THEN
+		RAISE EXCEPTION 'called as another role';
+	END IF;
+	RETURN $1;
+END $$;
+SELECT migrate.create_index('idx_owned', 'idx_schema.as_owner(b), (b || idx_schema.as_owner(''!''))');
+RESET ROLE;
+CALL migrate.run('idx_schema.idx_owned');
+SELECT state FROM migrate.status WHERE name = 'idx_owned';
+
 -- A name that is taken meanwhile is not ours to drop, nor is what has it taken for ours.
 CREATE TABLE idx_taken (id integer PRIMARY KEY, a integer);
 INSERT INTO idx_taken VALUES (1, 1), (2, 1);

@@ -266,7 +266,8 @@ is_made(Relation index, Oid relid, const IndexStmt *statement)
 	if (form->indrelid != relid || form->indisunique != statement->unique ||
 		index->rd_rel->relam != BTREE_AM_OID || !form->indimmediate ||
 		form->indnkeyatts != list_length(statement->indexParams) ||
-		form->indnatts != form->indnkeyatts || RelationGetIndexPredicate(index) != NIL)
+		form->indnatts != form->indnkeyatts ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
 		return false;
 	foreach(lc, statement->indexParams)
 		if (!is_same_column(index, foreach_current_index(lc), relid,
@@ -275,12 +276,17 @@ is_made(Relation index, Oid relid, const IndexStmt *statement)
 	return equal(RelationGetIndexExpressions(index), expressions);
 }
 
+/* Expressions are folded for it, here and in the relcache: that is the owner's to run. */
 bool
 migrate_declared_is_made(Oid index, Oid relid, const IndexStmt *statement)
 {
 	Relation	rel = index_open(index, AccessShareLock);
-	bool		made = is_made(rel, relid, statement);
+	StoreIdentity self;
+	bool		made;
 
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(relid));
+	made = is_made(rel, relid, statement);
+	migrate_store_become_self(&self);
 	index_close(rel, AccessShareLock);
 	return made;
 }

@@ -35,15 +35,19 @@
 
 /* ---- the key ---- */
 
-/* May an index be a foreign key's on one column? On which one, or 0. */
+/*
+ * May an index be a foreign key's on one column? On which one, or 0. (To ask the
+ * relcache for expressions would fold them, and so run functions of the owner's.)
+ */
 static AttrNumber
 key_of_index(Relation index)
 {
 	const FormData_pg_index *form = index->rd_index;
 
 	if (!form->indisunique || !form->indisvalid || !form->indimmediate ||
-		form->indnkeyatts != 1 || RelationGetIndexPredicate(index) != NIL ||
-		RelationGetIndexExpressions(index) != NIL)
+		form->indnkeyatts != 1 ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) ||
+		!heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, NULL))
 		return InvalidAttrNumber;
 	return form->indkey.values[0];
 }
