@@ -31,14 +31,53 @@ refuse_constraint(ParseState *pstate, const ColumnDef *def, const Constraint *co
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("column \"%s\" of \"add\" has a constraint that is not supported by this version of migrate",
 					def->colname),
-			 errdetail("NOT NULL, DEFAULT, CHECK and UNIQUE are."),
+			 errdetail("NOT NULL, DEFAULT, CHECK, UNIQUE and REFERENCES are."),
 			 errhint("%s", hint),
 			 parser_errposition(pstate, constraint->location)));
 }
 
 static void
+take_references(ParseState *pstate, const ColumnDef *def, Constraint *constraint,
+				ScopeColumn *column)
+{
+	if (column->references != NULL)
+		refuse_constraint(pstate, def, constraint, "Write one REFERENCES for a column.");
+	if (constraint->fk_matchtype == FKCONSTR_MATCH_PARTIAL)
+		refuse_constraint(pstate, def, constraint, "Leave out MATCH PARTIAL.");
+	column->references = constraint;
+}
+
+/* DEFERRABLE and the like belong to the constraint that they follow. */
+static void
+take_attribute(ParseState *pstate, const ColumnDef *def, const Constraint *attribute,
+			   Constraint *to)
+{
+	if (to == NULL || to->contype != CONSTR_FOREIGN)
+		refuse_constraint(pstate, def, attribute, "Write it behind REFERENCES alone.");
+	switch (attribute->contype)
+	{
+		case CONSTR_ATTR_DEFERRABLE:
+			to->deferrable = true;
+			break;
+		case CONSTR_ATTR_DEFERRED:
+			to->deferrable = to->initdeferred = true;
+			break;
+		case CONSTR_ATTR_NOT_DEFERRABLE:
+			if (to->deferrable)
+				ereport(ERROR,
+						(errcode(ERRCODE_SYNTAX_ERROR),
+						 errmsg("a constraint cannot be both DEFERRABLE and NOT DEFERRABLE"),
+						 parser_errposition(pstate, attribute->location)));
+			break;
+		default:				/* INITIALLY IMMEDIATE */
+			break;
+	}
+}
+
+static void
 take_constraints(ParseState *pstate, const ColumnDef *def, ScopeColumn *column)
 {
+	Constraint *last = NULL;
 	ListCell   *lc;
 
 	foreach(lc, def->constraints)
@@ -47,6 +86,15 @@ take_constraints(ParseState *pstate, const ColumnDef *def, ScopeColumn *column)
 
 		switch (constraint->contype)
 		{
+			case CONSTR_FOREIGN:
+				take_references(pstate, def, constraint, column);
+				break;
+			case CONSTR_ATTR_DEFERRABLE:
+			case CONSTR_ATTR_NOT_DEFERRABLE:
+			case CONSTR_ATTR_DEFERRED:
+			case CONSTR_ATTR_IMMEDIATE:
+				take_attribute(pstate, def, constraint, last);
+				continue;
 			case CONSTR_NULL:
 				break;
 			case CONSTR_NOTNULL:
@@ -70,7 +118,26 @@ take_constraints(ParseState *pstate, const ColumnDef *def, ScopeColumn *column)
 				refuse_constraint(pstate, def, constraint,
 								  "Add the constraint with ALTER TABLE once the migration is complete.");
 		}
+		last = constraint;
 	}
+}
+
+/* Words that are no types, but tell CREATE TABLE to make a sequence. */
+static void
+refuse_serial(ParseState *pstate, const ColumnDef *def)
+{
+	static const char *const words[] = {"smallserial", "serial2", "serial", "serial4",
+	"bigserial", "serial8"};
+
+	if (list_length(def->typeName->names) != 1)
+		return;
+	for (int i = 0; i < lengthof(words); i++)
+		if (strcmp(strVal(linitial(def->typeName->names)), words[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("column \"%s\" of \"add\" cannot be of type %s", def->colname, words[i]),
+					 errhint("Create a sequence, and write \"bigint DEFAULT nextval('its name')\"."),
+					 parser_errposition(pstate, def->typeName->location)));
 }
 
 static ScopeColumn *
@@ -78,6 +145,7 @@ parse_column(ParseState *pstate, ColumnDef *def)
 {
 	ScopeColumn *column = palloc0(sizeof(ScopeColumn));
 
+	refuse_serial(pstate, def);
 	take_constraints(pstate, def, column);
 	if (compat_column_storage(def) != NULL || def->compression != NULL)
 		ereport(ERROR,

@@ -30,6 +30,7 @@ typedef struct ScopeColumn
 	Node	   *raw_default;
 	List	   *checks;			/* of Constraint * */
 	Constraint *unique;
+	Constraint *references;		/* what follows it (DEFERRABLE ...) is in it */
 	bool		generated;
 } ScopeColumn;
 

@@ -150,13 +150,21 @@ resolve_trigger(const Search *search, const ObjectAddress *object)
 		  migrate_migration_is_trigger_name(NameStr(trigger->tgname)));
 }
 
+static bool
+is_index(Oid oid)
+{
+	char		relkind = get_rel_relkind(oid);
+
+	return relkind == RELKIND_INDEX || relkind == RELKIND_PARTITIONED_INDEX;
+}
+
 /* An index that migrate.create_index() declared, or one that stands in for it. */
 static bool
 is_declared_index(Oid oid)
 {
 	char	   *name = get_rel_name(oid);
 
-	if (get_rel_relkind(oid) != RELKIND_INDEX || name == NULL)
+	if (!is_index(oid) || name == NULL)
 		return false;
 	return strncmp(name, MIGRATE_INDEX_PREFIX "_", strlen(MIGRATE_INDEX_PREFIX "_")) == 0 ||
 		migrate_store_fetch("SELECT 1 FROM migrate.declared_index d"
@@ -169,12 +177,11 @@ is_declared_index(Oid oid)
 static bool
 resolve_relation(const ObjectAddress *object)
 {
-	char		relkind = get_rel_relkind(object->objectId);
-
 	if (object->objectSubId != 0)
 		return true;
-	return relkind != RELKIND_SEQUENCE && !is_declared_index(object->objectId) &&
-		!(relkind == RELKIND_INDEX && get_rel_relispartition(object->objectId));
+	return get_rel_relkind(object->objectId) != RELKIND_SEQUENCE &&
+		!is_declared_index(object->objectId) &&
+		!(is_index(object->objectId) && get_rel_relispartition(object->objectId));
 }
 
 /* Does a dependent count? Replaces it by what a person would call it. */

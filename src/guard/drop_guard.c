@@ -354,7 +354,8 @@ migrate_drop_guard_check_drop(Oid class, Oid oid, int subid)
 		case RelationRelationId:
 			if (subid != 0)
 				on_drop_column(oid, subid);
-			else if (get_rel_relkind(oid) == RELKIND_INDEX)
+			else if (get_rel_relkind(oid) == RELKIND_INDEX ||
+					 get_rel_relkind(oid) == RELKIND_PARTITIONED_INDEX)
 				on_drop_index(oid);
 			else
 				on_drop_table(oid);

@@ -168,7 +168,7 @@ has_constraints(List *columns)
 		ScopeColumn *column = lfirst(lc);
 
 		if (column->not_null || column->raw_default != NULL || column->checks != NIL ||
-			column->unique != NULL)
+			column->unique != NULL || column->references != NULL)
 			return true;
 	}
 	return false;

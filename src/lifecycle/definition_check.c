@@ -32,6 +32,7 @@
 
 #include "catalog/store.h"
 #include "lifecycle/definition_check.h"
+#include "lifecycle/reference.h"
 #include "migrate.h"
 
 /* ---- the relation ---- */
@@ -623,7 +624,7 @@ check_unneeded_columns(const Definition *definition, List *added)
 	}
 }
 
-/* A unique index is built concurrently, which the server does for plain tables alone. */
+/* A unique index of a partitioned table has to have the partition key in it. */
 static void
 check_unique(Relation rel, List *added)
 {
@@ -635,7 +636,17 @@ check_unique(Relation rel, List *added)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("UNIQUE in \"add\" is not supported for partitioned tables"),
-					 errhint("Add the constraint once the migration is complete.")));
+					 errdetail("It would have to include the columns of the partition key."),
+					 errhint("Declare a unique index on them and the new column with migrate.create_index().")));
+}
+
+static void
+check_references(const Definition *definition, List *added)
+{
+	ListCell   *lc;
+
+	foreach(lc, added)
+		migrate_reference_check(definition->relid, lfirst(lc));
 }
 
 ParsedDefinition *
@@ -674,6 +685,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	check_needed(rel, definition, parsed);
 	check_unneeded_columns(definition, parsed->added);
 	check_unique(rel, parsed->added);
+	check_references(definition, parsed->added);
 	table_close(rel, NoLock);
 	return parsed;
 }

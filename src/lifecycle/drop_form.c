@@ -25,6 +25,7 @@
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/index.h"
+#include "lifecycle/reference.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 
@@ -75,6 +76,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 
 	migrate_index_forget(migration->name);
 	migrate_constraint_forget(migration->name);
+	migrate_reference_forget(migration);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);

@@ -65,6 +65,7 @@
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
+#include "lifecycle/reference.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
@@ -477,6 +478,7 @@ migrate_lifecycle_expand(const char *name)
 		return;
 	check_all(migration);
 
+	migrate_reference_lock_others(migration);
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
 	check_all(migration);
 	migrate_definition_check_relation(migration->relid);

@@ -19,8 +19,10 @@
  *	- the targets of UPDATE and INSERT (they are numbers, not Vars);
  *	- EXCLUDED, which the trigger has already carried over (its range table
  *	  entry says relkind 'c', so it is not taken for a table), unless that may
- *	  be deferred; and the inference clause of ON CONFLICT, which names an
- *	  index's columns and not values;
+ *	  be deferred;
+ *	- the inference clause of ON CONFLICT, which names an index's columns and not
+ *	  values; unless there is a unique index on what these read as
+ *	  (read/arbiter.c);
  *	- privileges: which columns the user named stays as the parser noted it.
  *
  * States: whether a relation has stale rows for this plan is asked once per
@@ -37,9 +39,11 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 
 #include "compat.h"
 #include "convert/conversion.h"
+#include "read/arbiter.h"
 #include "read/insert_marker.h"
 #include "read/relation_query.h"
 #include "read/rewrite.h"
@@ -391,6 +395,23 @@ rewrite_var(Var *var, RewriteContext *context)
 }
 
 /*
+ * Which columns are to be unique: as they read, where there is an index on that.
+ * (They are of the statement's target, and so of one relation.)
+ */
+static List *
+rewrite_arbiters(List *elements, RewriteContext *context)
+{
+	List	   *as_read = (List *) rewrite_mutator((Node *) elements, context);
+	List	   *columns = pull_var_clause((Node *) elements, 0);
+	const LevelRel *rel = columns == NIL ? NULL : relation_of(linitial(columns), context);
+
+	if (rel == NULL || !is_stale(rel->reading) ||
+		!migrate_arbiter_exists(rel->reading->conversion->relid, as_read))
+		return elements;
+	return as_read;
+}
+
+/*
  * Of ON CONFLICT only what it assigns and asks of the existing row is read from
  * a row. The rest tells which index to use and what EXCLUDED looks like.
  */
@@ -400,6 +421,7 @@ rewrite_on_conflict(OnConflictExpr *clause, RewriteContext *context)
 	OnConflictExpr *result = makeNode(OnConflictExpr);
 
 	*result = *clause;
+	result->arbiterElems = rewrite_arbiters(clause->arbiterElems, context);
 	result->onConflictSet = (List *)
 		rewrite_mutator((Node *) clause->onConflictSet, context);
 	result->onConflictWhere = rewrite_mutator(clause->onConflictWhere, context);

@@ -80,6 +80,19 @@ CREATE TABLE migrate.added_constraint (
 	PRIMARY KEY (migration, name)
 );
 
+-- A REFERENCES of "add", from expand on, by how far it has come.
+CREATE TABLE migrate.added_reference (
+	migration		text NOT NULL,
+	name			name NOT NULL,				-- of the trigger, and the constraint in the end
+	column_name		name NOT NULL,
+	referenced		regclass NOT NULL,
+	referenced_column name NOT NULL,
+	options			text NOT NULL,				-- what follows these in a foreign key
+	phase			text NOT NULL DEFAULT 'checked'
+		CHECK (phase IN ('checked', 'plain', 'valid')),
+	PRIMARY KEY (migration, name)
+);
+
 -- One assignment of up ('u') or down ('d'); or, with an empty target, the predicate "needed" ('n').
 CREATE TABLE migrate.assignment (
 	migration		text NOT NULL,
@@ -199,6 +212,7 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_constraint', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.added_reference', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.assignment', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.footprint', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.release', '');

@@ -29,6 +29,7 @@
 #include "utils/rel.h"
 
 #include "catalog/migration.h"
+#include "convert/excuse.h"
 #include "migrate.h"
 #include "write/row_write.h"
 #include "write/settle.h"
@@ -42,6 +43,7 @@ typedef struct HandedOn
 {
 	TupleTableSlot *carrier;	/* of the executor */
 	TupleTableSlot *row;		/* ours; empty when nobody is to look */
+	uint32		forms;			/* that the statement spoke (convert/excuse.c) */
 	struct HandedOn *next;
 	MemoryContextCallback callback;
 } HandedOn;
@@ -139,6 +141,7 @@ migrate_settle_remember(const TriggerData *trigger, const Conversion *conversion
 		handed_on->row = MakeSingleTupleTableSlot(conversion->tupdesc, &TTSOpsHeapTuple);
 	ExecForceStoreHeapTuple(heap_copytuple(row), handed_on->row, true);
 	handed_on->row->tts_tableOid = conversion->relid;
+	handed_on->forms = migrate_excuse_noted();
 	MemoryContextSwitchTo(old);
 }
 
@@ -183,6 +186,7 @@ migrate_settle_trigger(PG_FUNCTION_ARGS)
 		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)
 							   ? trigger->tg_newtuple : trigger->tg_trigtuple);
 	migrate_row_write_init(&write, trigger);
+	migrate_excuse_note_again(write.conversion, handed_on->forms);
 	result = settle(&write, handed_on->row);
 	ExecClearTuple(handed_on->row);
 	return PointerGetDatum(result);

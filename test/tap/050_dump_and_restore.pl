@@ -44,6 +44,16 @@ SELECT migrate.define('initial', 'users', add => 'initial text',
 CREATE TABLE other (a integer);
 SELECT migrate.define('other', 'other', add => 'b integer', up => 'b = a + 1');
 UPDATE users SET first_name = 'Written' WHERE id <= 10;
+CREATE TABLE keys (id integer PRIMARY KEY);
+INSERT INTO keys SELECT generate_series(1, 100);
+CREATE TABLE refs (id integer, k integer) PARTITION BY RANGE (id);
+CREATE TABLE refs1 PARTITION OF refs FOR VALUES FROM (0) TO (50);
+CREATE TABLE refs2 PARTITION OF refs FOR VALUES FROM (50) TO (100);
+INSERT INTO refs SELECT i, i FROM generate_series(1, 99) i;
+SELECT migrate.define('refs', 'refs', up => 'key_id = k', down => 'k = key_id',
+	add => 'key_id integer REFERENCES keys CHECK (key_id > 0 OR key_id < -9)');
+SELECT migrate.expand('refs');
+SELECT migrate.create_index('refs', 'id, (key_id + 1) DESC');
 SQL
 sql('first', q{CALL migrate.run('app.users', max_rows => 300)});
 
@@ -77,10 +87,15 @@ sql('second', q{INSERT INTO app.users (id, first_name, last_name) VALUES (2002, 
 is(sql('second', q{SELECT first_name, full_name, initial FROM app.users WHERE id > 2000 ORDER BY id}),
 	"Old|Old Client|O\nNew|New Client|N", 'both forms are written');
 
+my (undef, undef, $refused) = $node->psql('second', 'INSERT INTO app.refs (id, key_id) VALUES (0, 77777)');
+like($refused, qr/violates foreign key constraint "refs_key_id_fkey"/, 'a new form is held to what it refers to');
+sql('second', 'INSERT INTO app.refs (id, k) VALUES (0, 100)');
+
 sql('second', q{CALL migrate.run()});
 is(sql('second', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM migrate.migration}),
-	'initial complete, length complete, other complete, split complete', 'the backfill goes on to the end');
-$node->psql('second', 'DROP FUNCTION app.first_word(text)', stderr => \my $err);
+	'initial complete, length complete, other complete, refs complete, split complete',
+	'the backfill goes on to the end');
+my (undef, undef, $err) = $node->psql('second', 'DROP FUNCTION app.first_word(text)');
 like($err, qr/other objects depend on it/, 'what a live migration uses is still kept from being dropped');
 $node->psql('second', 'DROP TABLE app.lasts', stderr => \$err);
 like($err, qr/other objects depend on it/, 'and what its sub-queries read, too');
@@ -88,6 +103,13 @@ sql('second', q{SELECT migrate.contract('split')});
 is(sql('second', q{SELECT sum(length(first_name || last_name || initial)) FROM app.users}),
 	sql('first', q{SELECT sum(length(first_name || last_name || left(first_name, 1))) FROM app.users})
 	  + length('OldClientO') + length('NewClientN'), 'and the contract too');
+
+is(sql('second', q{SELECT string_agg(pg_get_constraintdef(oid), ', ' ORDER BY contype, conname) FROM pg_constraint
+		WHERE conrelid = 'app.refs'::regclass AND convalidated AND contype IN ('c', 'f') AND conname NOT LIKE 'row%'}),
+	'CHECK (((key_id > 0) OR (key_id < \'-9\'::integer))), FOREIGN KEY (key_id) REFERENCES app.keys(id)',
+	'constraints of the new form come into force as they were written');
+is(sql('second', q{SELECT string_agg(indexname, ', ' ORDER BY 1) FROM pg_indexes WHERE tablename LIKE 'refs%'}),
+	'refs1_id_expr_idx, refs2_id_expr_idx, refs_id_expr_idx', 'and declared indexes of partitions are built');
 
 $node->stop;
 done_testing();
