@@ -8,6 +8,7 @@
 #ifndef MIGRATE_SHMEM_H
 #define MIGRATE_SHMEM_H
 
+#include "storage/block.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
@@ -17,6 +18,9 @@
 
 /* Workers of databases and of tables, together. */
 #define MIGRATE_MAX_SLOTS		128
+
+/* Blocks that reads have noted and nobody has converted yet; a power of two. */
+#define MIGRATE_NOTED_BLOCKS	1024
 
 typedef enum SlotState
 {
@@ -50,6 +54,15 @@ typedef struct MigrateShared
 	WorkerSlot	slots[MIGRATE_MAX_SLOTS];
 
 	/*
+	 * Blocks in which reads met stale rows: in the upper half a hash of the
+	 * database and the heap, in the lower the block; zero: nothing. Each has one
+	 * place where it can be, and takes it from another. Written by any backend,
+	 * emptied by who converts; atomic, no lock: a note that is lost is made again
+	 * by the next read, and one that is wrong costs a look at a block.
+	 */
+	pg_atomic_uint64 noted_blocks[MIGRATE_NOTED_BLOCKS];
+
+	/*
 	 * Which transactions sit in migrate.wait(): for each backend the local id
 	 * of its transaction, or zero. Each is written by its backend alone and
 	 * read by any; atomic, no lock.
@@ -70,5 +83,13 @@ extern void migrate_shmem_request_work(void);
 extern void migrate_shmem_begin_wait(void);
 extern void migrate_shmem_end_wait(void);
 extern bool migrate_shmem_is_waiting(VirtualTransactionId vxid);
+
+/* A read met a stale row in that block of a heap of this database. */
+extern void migrate_shmem_note_block(Oid heap, BlockNumber block);
+
+/* Take a block of the heap, from "from" to before "to", that was noted. */
+extern bool migrate_shmem_take_noted_block(Oid heap, BlockNumber from, BlockNumber to,
+										   BlockNumber *block);
+extern bool migrate_shmem_has_noted_block(Oid heap);
 
 #endif							/* MIGRATE_SHMEM_H */

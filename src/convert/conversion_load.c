@@ -412,6 +412,7 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 	ScanKeyData key;
 	Rows		rows;
 	bool		found;
+	bool		isnull;
 
 	rows_key(&key, 1, F_OIDEQ, ObjectIdGetDatum(relid));
 	if (!rows_begin(&rows, "managed", "managed_pkey", 1, &key))
@@ -422,6 +423,7 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 		conversion->root = relid;
 		conversion->version = rows_get_int(&rows, "version");
 		conversion->floor = rows_get_int(&rows, "floor");
+		conversion->paused = DatumGetBool(rows_get(&rows, "paused", &isnull));
 		*version_column = rows_get_name(&rows, "version_column");
 	}
 	rows_end(&rows);
