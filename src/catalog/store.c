@@ -136,13 +136,6 @@ migrate_store_become_restricted(StoreIdentity *saved, Oid role)
 	become(saved, role, SECURITY_RESTRICTED_OPERATION);
 }
 
-/* Become a role that makes objects of its own. */
-void
-migrate_store_become_role(StoreIdentity *saved, Oid role)
-{
-	become(saved, role, SECURITY_LOCAL_USERID_CHANGE);
-}
-
 void
 migrate_store_become_self(const StoreIdentity *saved)
 {
@@ -338,7 +331,10 @@ migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args)
 
 /*
  * Run a utility statement on a user's table, as the table's owner: what it
- * makes is the owner's, and what it may do is what the owner may.
+ * makes is the owner's, and what it may do is what the owner may. Restricted,
+ * since DDL runs the owner's code, too: the server folds the constants of defaults
+ * and constraints, of a domain's and of those that the table has anyway, and the
+ * parser reads constants by their types' input, which checks domains.
  */
 void
 migrate_store_ddl(Oid relid, const char *sql)
@@ -346,7 +342,7 @@ migrate_store_ddl(Oid relid, const char *sql)
 	StoreIdentity self;
 	int			rc;
 
-	migrate_store_become_role(&self, migrate_store_relation_owner(relid));
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(relid));
 	SPI_connect();
 	rc = SPI_execute(sql, false, 0);
 	if (rc < 0)
