@@ -33,7 +33,7 @@ EXPLAIN (COSTS OFF) EXECUTE by_id;
 EXECUTE by_id;
 CALL migrate.run('repair', 1);
 SELECT count(*), min(id) > 190 AS are_last FROM repair WHERE row_version > 1;
-SELECT rows_converted, rows_repaired, blocks_done FROM migrate.progress;
+SELECT rows_converted, rows_repaired, blocks_done FROM migrate.progress WHERE migration = 'repair';
 EXECUTE by_id;
 CALL migrate.run('repair', 200);
 SELECT state FROM migrate.migration WHERE name = 'repair';

@@ -488,7 +488,7 @@ migrate_conversion_load(Oid relid)
 			conversion->version_attno = column_number(&shape, version_column);
 			load_shape(&shape, conversion);
 		}
-		relation_close(rel, NoLock);
+		relation_close(rel, AccessShareLock);	/* the caller has one of his own */
 	}
 	MemoryContextSwitchTo(old);
 
