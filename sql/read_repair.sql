@@ -85,8 +85,6 @@ SET enable_seqscan = off;
 SELECT id, b FROM repair2 WHERE id = 80;
 SELECT id, b FROM repair2 WHERE id = 100;
 RESET enable_seqscan;
-SELECT migrate.note_read('(1,1)', 'repair2', NULL);
-SELECT migrate.note_read('(1,1)', 'repair2', migrate.note_read('(1,1)', 'repair2', '0'));
 SET ROLE repair_owner;
 CALL migrate.run('repair2', 7);
 SELECT repaired() LIKE '% 100%', repaired() NOT LIKE '% 80%';

@@ -128,6 +128,22 @@ INSERT INTO bait4 VALUES (2, 'foul', '{"k": ["w"]}');
 SELECT * FROM loot();
 SELECT migrate.rollback('safety_ddl_4');
 
+-- An index that goes by the name of one of ours: to look at it folds its constants.
+SET ROLE ddl_mallory;
+CREATE TABLE bait6 (id integer, a text);
+INSERT INTO bait6 VALUES (1, 'one');
+SELECT migrate.define('safety_ddl_6', 'bait6', add => 'b text', up => 'b = upper(a)');
+SELECT migrate.expand('safety_ddl_6');
+BEGIN;
+SELECT migrate.create_index('safety_ddl_6', 'b', while_stale => true);
+CREATE INDEX "!migrate_bait6_b_idx" ON bait6 (evil('index of our name'));
+COMMIT;
+DELETE FROM loot;
+RESET ROLE;
+CALL migrate.run('bait6');
+SELECT * FROM loot();
+SELECT migrate.rollback('safety_ddl_6');
+
 -- A table changes hands: from then on the code runs as the new owner, on partitions, too.
 CREATE ROLE ddl_heir;
 GRANT USAGE ON SCHEMA safety_ddl TO ddl_heir;

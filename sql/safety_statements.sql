@@ -60,7 +60,7 @@ CREATE TYPE pair AS (x text, y text);
 CREATE TABLE bait (id integer PRIMARY KEY, a text);
 INSERT INTO bait SELECT i, 'row ' || i FROM generate_series(1, 4) i;
 CREATE TABLE follows (id integer, a text);
-SELECT migrate.define('safety_st', 'bait', add => 'b text, c text, d text, e pair, f text',
+SELECT migrate.define('safety_st', 'bait', add => $$b text, c text, d text, e pair, f text DEFAULT evil('default')$$,
 	up => $$b = evil(a), c = evil_sql(a), d = evil_any(evil_variadic(a, 'x')), e = ROW(evil(a), 'y')::pair, f = evil('constant')$$,
 	down => 'a = evil(b)');
 SELECT migrate.expand('safety_st');
@@ -102,8 +102,11 @@ SELECT * FROM loot();
 -- Writes
 ALTER TABLE follows ADD FOREIGN KEY (id) REFERENCES bait ON UPDATE CASCADE;
 \o /dev/null
+INSERT INTO bait (id, b, f) VALUES (6, 'new', 'x') RETURNING *;
+INSERT INTO bait (id, b, f, row_version) VALUES (10, 'new', 'x', NULL) RETURNING *;
+-- (What gives a column no value evaluates its default as the writer, as on any table.)
+ALTER TABLE bait ALTER f DROP DEFAULT;
 INSERT INTO bait (id, a) VALUES (5, 'old') RETURNING *;
-INSERT INTO bait (id, b) VALUES (6, 'new') RETURNING *;
 INSERT INTO bait (id, b) VALUES (1, 'again') ON CONFLICT (id) DO UPDATE SET b = EXCLUDED.b || bait.b RETURNING *;
 UPDATE bait SET b = 'other' WHERE id = 2;
 UPDATE bait SET id = 12 WHERE id = 2;

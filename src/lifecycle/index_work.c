@@ -211,16 +211,33 @@ migrate_index_drop_statement(Oid root, const char *name)
 	return (Node *) statement;
 }
 
+/*
+ * What an index is on. The server folds constants in it, and that it has the name of
+ * one of ours does not make it one: what runs is the owner's.
+ */
+static List *
+index_expressions(Oid root, Oid index)
+{
+	StoreIdentity self;
+	Relation	rel;
+	List	   *expressions;
+
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(root));
+	rel = index_open(index, AccessShareLock);
+	expressions = copyObject(RelationGetIndexExpressions(rel));
+	index_close(rel, AccessShareLock);
+	migrate_store_become_self(&self);
+	return expressions;
+}
+
 /* Is an index on readings still on what they are by now? */
 static bool
 is_current(Oid root, const Declared *declared, Oid index)
 {
-	Relation	rel = index_open(index, AccessShareLock);
-	List	   *found = copyObject(RelationGetIndexExpressions(rel));
+	List	   *found = index_expressions(root, index);
 	List	   *wanted = NIL;
 	ListCell   *lc;
 
-	index_close(rel, AccessShareLock);
 	foreach(lc, make_stale_create(root, declared)->indexParams)
 	{
 		IndexElem  *element = lfirst_node(IndexElem, lc);
