@@ -19,13 +19,14 @@ RESET ROLE;
 
 -- Every function and procedure, called by one who has no right on the table: with its
 -- name, or its migrations', wherever that is asked for. Shown are those that do not
--- refuse him for want of a right. Left out are the trigger functions, what queries call
--- (both below), two that tell something that is no secret, and what has to be called
--- outside of a transaction.
+-- refuse him for want of a right: they tell what everybody may know. Left out are the
+-- trigger functions and what queries call, which come below, two that tell nothing of a
+-- table, and what has to be called outside of a transaction. (Do not put a function
+-- here without having seen to it that it asks for a right, or needs none.)
 CREATE FUNCTION argument(name text, type oid) RETURNS text LANGUAGE sql AS $$
 	SELECT CASE
 		WHEN type = 'regclass'::regtype THEN quote_literal('strangers.safe')
-		WHEN name IN ('name', 'migration') AND type = 'text'::regtype THEN quote_literal('strangers')
+		WHEN name IN ('name', 'migration', 'release') AND type = 'text'::regtype THEN quote_literal('strangers')
 		WHEN name = 'columns' THEN quote_literal('b')
 		WHEN type = 'name'::regtype THEN quote_literal('b')
 		ELSE 'NULL' END || '::' || format_type(type, NULL)
