@@ -152,6 +152,9 @@ migrate_store_become_owner(StoreIdentity *saved)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"%s\" does not exist", MIGRATE_EXTENSION)));
 	become(saved, owner, SECURITY_LOCAL_USERID_CHANGE);
+	/* The server's texts of expressions are kept, and compared. */
+	(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
