@@ -58,6 +58,13 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #define compat_query_perminfos(query) NIL
 #endif
 
+/* IS JSON, where the server has it. */
+#if PG_VERSION_NUM >= 160000
+#define compat_is_json_predicate(node)	IsA(node, JsonIsPredicate)
+#else
+#define compat_is_json_predicate(node)	false
+#endif
+
 /* The STORAGE clause of a column definition. */
 #if PG_VERSION_NUM >= 160000
 #define compat_column_storage(def) ((def)->storage_name)

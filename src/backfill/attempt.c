@@ -223,6 +223,20 @@ convert_range(void *context)
 	migrate_range_convert(attempt->range, attempt->result);
 }
 
+bool
+migrate_attempt_whole(const Range *range, RangeResult *result)
+{
+	RangeAttempt attempt = {range, result, NIL, CurrentMemoryContext};
+	ErrorData  *error = try(convert_range, &attempt);
+
+	if (error == NULL)
+		return true;
+	if (migrate_try_is_about_server(error))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
+}
+
 void
 migrate_attempt_range(const Range *range, RangeResult *result)
 {

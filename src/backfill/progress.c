@@ -71,7 +71,7 @@ migrate_progress_sync(Oid root, int32 target)
 								 "  phase = '" PHASE_CONVERTING "', filenode = 0, round = 0,"
 								 "  next_block = 0, end_block = 0,"
 								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
-								 "  rows_converted = 0, rows_rate = NULL, blocks_rate = NULL,"
+								 "  rows_converted = 0, rows_repaired = 0, rows_rate = NULL, blocks_rate = NULL,"
 								 "  held_by = NULL, last_error = NULL,"
 								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
 								 " WHERE b.target <> $3 OR b.root <> $1",
@@ -216,7 +216,8 @@ migrate_progress_advance(Progress *progress, const RangeResult *result)
 						  RATE("rows_rate", "$9") ","
 						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
 						  " skipped = $7, failed = $8,"
-						  " rows_converted = rows_converted + $9, updated_at = clock_timestamp()"
+						  " rows_converted = rows_converted + $9,"
+						  " rows_repaired = rows_repaired + $10, updated_at = clock_timestamp()"
 						  " FROM (SELECT greatest(extract(epoch FROM clock_timestamp() - updated_at),"
 						  "  0.001)::double precision AS s"
 						  "  FROM migrate.backfill WHERE relation = $1) AS elapsed"
@@ -228,7 +229,8 @@ migrate_progress_advance(Progress *progress, const RangeResult *result)
 									 store_bigint(progress->left_to),
 									 store_bigint(progress->skipped),
 									 store_bigint(progress->failed),
-									 store_bigint(result->converted)));
+									 store_bigint(result->converted),
+									 store_bigint(result->repaired)));
 	return phase;
 }
 

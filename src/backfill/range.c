@@ -216,8 +216,8 @@ migrate_range_leave(RangeResult *result, BlockNumber block)
 		result->left_to = block + 1;
 }
 
-static bool
-is_time_up(const Range *range)
+bool
+migrate_range_is_time_up(const Range *range)
 {
 	return (range->stop != NULL && *range->stop) ||
 		(range->deadline != 0 && GetCurrentTimestamp() >= range->deadline);
@@ -270,7 +270,7 @@ migrate_range_convert(const Range *range, RangeResult *result)
 		bool		is_new_block = block != result->at;
 
 		result->at = block;
-		if (is_enough(range, result) || (is_new_block && is_time_up(range)))
+		if (is_enough(range, result) || (is_new_block && migrate_range_is_time_up(range)))
 		{
 			complete = false;
 			break;

@@ -152,6 +152,9 @@ migrate_store_become_owner(StoreIdentity *saved)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"%s\" does not exist", MIGRATE_EXTENSION)));
 	become(saved, owner, SECURITY_LOCAL_USERID_CHANGE);
+	/* The server's texts of expressions are kept, and compared. */
+	(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -162,13 +165,6 @@ void
 migrate_store_become_restricted(StoreIdentity *saved, Oid role)
 {
 	become(saved, role, SECURITY_RESTRICTED_OPERATION);
-}
-
-/* Become a role that makes objects of its own. */
-void
-migrate_store_become_role(StoreIdentity *saved, Oid role)
-{
-	become(saved, role, SECURITY_LOCAL_USERID_CHANGE);
 }
 
 void
@@ -440,7 +436,10 @@ migrate_store_fetch_rows(const char *sql, int nargs, const StoreArg *args, int n
 
 /*
  * Run a utility statement on a user's table, as the table's owner: what it
- * makes is the owner's, and what it may do is what the owner may.
+ * makes is the owner's, and what it may do is what the owner may. Restricted,
+ * since DDL runs the owner's code, too: the server folds the constants of defaults
+ * and constraints, of a domain's and of those that the table has anyway, and the
+ * parser reads constants by their types' input, which checks domains.
  */
 void
 migrate_store_ddl(Oid relid, const char *sql)
@@ -448,7 +447,7 @@ migrate_store_ddl(Oid relid, const char *sql)
 	StoreIdentity self;
 	int			rc;
 
-	migrate_store_become_role(&self, migrate_store_relation_owner(relid));
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(relid));
 	SPI_connect();
 	rc = SPI_execute(sql, false, 0);
 	if (rc < 0)

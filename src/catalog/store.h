@@ -41,7 +41,6 @@ typedef struct StoreIdentity
 
 extern void migrate_store_become_owner(StoreIdentity *saved);
 extern void migrate_store_become_restricted(StoreIdentity *saved, Oid role);
-extern void migrate_store_become_role(StoreIdentity *saved, Oid role);
 extern void migrate_store_become_self(const StoreIdentity *saved);
 
 extern Oid	migrate_store_extension_owner(void);

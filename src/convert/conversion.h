@@ -56,6 +56,7 @@ typedef struct Conversion
 	Oid			relid;			/* whose attribute numbers these are */
 	Oid			root;			/* the managed table: relid or its ancestor */
 	Oid			owner;			/* of root: as whom expressions run */
+	bool		paused;			/* nobody converts its rows but who writes them */
 	AttrNumber	version_attno;
 	int32		version;		/* what a converted row is stamped with */
 	int32		floor;			/* the oldest version that can be upgraded */

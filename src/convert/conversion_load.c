@@ -417,6 +417,7 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 	ScanKeyData key;
 	Rows		rows;
 	bool		found;
+	bool		isnull;
 
 	rows_key(&key, 1, F_OIDEQ, ObjectIdGetDatum(relid));
 	if (!rows_begin(&rows, "managed", "managed_pkey", 1, &key))
@@ -427,6 +428,7 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 		conversion->root = relid;
 		conversion->version = rows_get_int(&rows, "version");
 		conversion->floor = rows_get_int(&rows, "floor");
+		conversion->paused = DatumGetBool(rows_get(&rows, "paused", &isnull));
 		*version_column = rows_get_name(&rows, "version_column");
 	}
 	rows_end(&rows);
@@ -494,7 +496,7 @@ migrate_conversion_load(Oid relid)
 			conversion->version_attno = column_number(&shape, version_column);
 			load_shape(&shape, conversion);
 		}
-		relation_close(rel, NoLock);
+		relation_close(rel, AccessShareLock);	/* the caller has one of his own */
 	}
 	MemoryContextSwitchTo(old);
 

@@ -31,6 +31,7 @@
 
 #include "catalog/migration.h"
 #include "catalog/store.h"
+#include "compat.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
 
@@ -82,6 +83,50 @@ is_untrusted_domain(Oid type)
 }
 
 /*
+ * The kinds of nodes of which we know what they run: the functions that they name, and
+ * what their arguments do. The SQL/JSON constructors and functions are not among
+ * them: they call casts to json that anybody may have made for a type of his own,
+ * and the input of the type that is to be returned, which they do not name.
+ */
+static bool
+is_known_kind(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+		case T_FuncExpr:
+		case T_NamedArgExpr:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+		case T_ScalarArrayOpExpr:
+		case T_BoolExpr:
+		case T_SubscriptingRef:
+		case T_FieldSelect:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_ConvertRowtypeExpr:
+		case T_CollateExpr:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_ArrayExpr:
+		case T_RowExpr:
+		case T_RowCompareExpr:
+		case T_CoalesceExpr:
+		case T_MinMaxExpr:
+		case T_XmlExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+			return true;
+		default:
+			return compat_is_json_predicate(node);
+	}
+}
+
+/*
  * Does any node need a function that we do not trust? Types and operators of
  * users' own are no danger in themselves: the functions behind operators are
  * judged as functions, and only superusers make base types and operator classes.
@@ -95,10 +140,7 @@ is_untrusted(Node *node, void *context)
 		return false;
 	if (IsA(node, List))
 		return expression_tree_walker(node, is_untrusted, context);
-	if (check_functions_in_node(node, is_untrusted_function, context))
-		return true;
-	if (IsA(node, CoerceToDomain) || IsA(node, SubLink) || IsA(node, SQLValueFunction) ||
-		IsA(node, NextValueExpr))
+	if (!is_known_kind(node) || check_functions_in_node(node, is_untrusted_function, context))
 		return true;
 	if (IsA(node, CoerceViaIO) && exprType(node) >= FirstUnpinnedObjectId)
 		return true;
@@ -386,6 +428,9 @@ refresh_conversion(const Conversion *conversion)
 		if (migration->needed != NULL)
 			refresh_assignments(conversion->relid, migration, 'n', list_make1(migration->needed));
 	}
+
+	/* Not to the end of the transaction: it may be a stranger's, who renames his own. */
+	UnlockRelationOid(conversion->relid, AccessShareLock);
 }
 
 void

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/store.h"
+#include "convert/conversion.h"
 #include "guard/catalog_row.h"
 #include "guard/ddl_follow.h"
 #include "migrate.h"
@@ -112,6 +113,18 @@ rename_in_references(Oid relid, const char *from, const char *to)
 	migrate_store_execute("UPDATE migrate.added_reference SET referenced_column = $3"
 						  " WHERE referenced = $1 AND referenced_column = $2",
 						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+}
+
+/*
+ * A table is being altered, and maybe given to another owner. As that one the
+ * expressions are to run from then on, on partitions as well, of which nothing
+ * has been altered.
+ */
+void
+migrate_ddl_follow_alter_table(Oid relid)
+{
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE && migrate_conversion_any())
+		migrate_conversion_invalidate(relid);
 }
 
 /*

@@ -6,6 +6,7 @@
 #define MIGRATE_GUARD_DDL_FOLLOW_H
 
 extern void migrate_ddl_follow_drop_table(Oid relid);
+extern void migrate_ddl_follow_alter_table(Oid relid);
 extern void migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum);
 
 #endif							/* MIGRATE_GUARD_DDL_FOLLOW_H */

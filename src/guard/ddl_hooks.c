@@ -62,6 +62,8 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 			migrate_drop_guard_check_alter(class, oid, subid);
 		if (class == RelationRelationId && subid != 0)
 			migrate_ddl_follow_alter_column(oid, subid);
+		else if (class == RelationRelationId)
+			migrate_ddl_follow_alter_table(oid);
 	}
 	else if (access == OAT_POST_CREATE && migrate_guc_guard)
 	{

@@ -219,7 +219,7 @@ migrate_constraint_add(const Migration *migration)
 
 	if (migration->add_source == NULL)
 		return;
-	migrate_store_become_role(&self, owner_of(migration->relid));
+	migrate_store_become_restricted(&self, owner_of(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	foreach(lc, added_columns(migration))

@@ -234,7 +234,7 @@ create(Oid relid, const Wanted *wanted)
 											STORE_ARGS(store_oid(relid)));
 	StoreIdentity self;
 
-	migrate_store_become_role(&self, BOOTSTRAP_SUPERUSERID);
+	migrate_store_become_restricted(&self, BOOTSTRAP_SUPERUSERID);
 	run(make_statement(relid, name, wanted->reading));
 	SPI_connect();
 	SPI_execute(psprintf("ALTER STATISTICS %s OWNER TO %s", qualified, owner), false, 0);

@@ -53,6 +53,7 @@ typedef struct Reading
 {
 	Conversion *conversion;
 	int			first_stale;
+	bool		computes;		/* a column of the new form is read */
 } Reading;
 
 /* What a range table index stands for. */
@@ -179,7 +180,7 @@ reading_of(Conversion *conversion, RewriteContext *context)
 			return reading;
 	}
 
-	reading = palloc(sizeof(Reading));
+	reading = palloc0(sizeof(Reading));
 	reading->conversion = conversion;
 	reading->first_stale = migrate_conversion_first_stale(conversion);
 	context->readings = lappend(context->readings, reading);
@@ -380,17 +381,19 @@ static Node *
 rewrite_var(Var *var, RewriteContext *context)
 {
 	const LevelRel *rel = relation_of(var, context);
-	const Reading *reading = rel->reading;
+	Reading    *reading = rel->reading;
 
 	if (rel->is_query)
 		return read_from_query(var, reading->conversion);
 	if (!is_stale(reading) || var->varattno < 0)
 		return (Node *) copyObject(var);
-	if (var->varattno == InvalidAttrNumber)
-		return read_whole_row(var, reading);
-	if (migrate_conversion_reading(reading->conversion, reading->first_stale,
+	if (var->varattno != InvalidAttrNumber &&
+		migrate_conversion_reading(reading->conversion, reading->first_stale,
 								   var->varattno) == NULL)
 		return (Node *) copyObject(var);
+	reading->computes = true;
+	if (var->varattno == InvalidAttrNumber)
+		return read_whole_row(var, reading);
 	return (Node *) read_column(var, reading, var->varattno);
 }
 
@@ -473,9 +476,18 @@ rewrite_mutator(Node *node, RewriteContext *context)
 }
 
 Query *
-migrate_rewrite_query(Query *query)
+migrate_rewrite_query(Query *query, List **computed)
 {
 	RewriteContext context = {0};
+	ListCell   *lc;
 
-	return rewrite_query(query, &context);
+	query = rewrite_query(query, &context);
+	foreach(lc, context.readings)
+	{
+		Reading    *reading = lfirst(lc);
+
+		if (reading->computes)
+			*computed = lappend_oid(*computed, reading->conversion->relid);
+	}
+	return query;
 }

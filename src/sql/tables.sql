@@ -158,6 +158,7 @@ CREATE TABLE migrate.backfill (
 	skipped			bigint NOT NULL DEFAULT 0,	-- rows locked by others, in this round
 	failed			bigint NOT NULL DEFAULT 0,	-- rows that failed, in this round
 	rows_converted	bigint NOT NULL DEFAULT 0,
+	rows_repaired	bigint NOT NULL DEFAULT 0,	-- of them, in blocks that reads had noted
 	rows_rate		double precision,			-- per second, of late
 	blocks_rate		double precision,
 	held_by			text,						-- what it waits for
