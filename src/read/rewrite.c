@@ -73,10 +73,17 @@ typedef struct RewriteContext
 static bool concerns_walker(Node *node, void *context);
 static Node *rewrite_mutator(Node *node, RewriteContext *context);
 
-/* The conversion of what a range table entry stands for, if that is a managed table. */
+/*
+ * The conversion of what a range table entry stands for, if that is a managed
+ * table, or a transition table of one, which the executor fills with rows as
+ * they are stored. No row in it can be from before a completion that the query
+ * sees: who writes to a stale row holds completion back until he has ended.
+ */
 static Conversion *
 conversion_of(const RangeTblEntry *rte)
 {
+	if (rte->rtekind == RTE_NAMEDTUPLESTORE)
+		return OidIsValid(rte->relid) ? migrate_conversion_get(rte->relid) : NULL;
 	if (rte->rtekind != RTE_RELATION)
 		return NULL;
 	if (rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_PARTITIONED_TABLE)
@@ -293,23 +300,30 @@ read_column(const Var *place, const Reading *reading, AttrNumber attno)
 	return (Expr *) transplant_mutator((Node *) expr, place);
 }
 
-/* The columns of a whole row, as a row constructor wants them. */
+/*
+ * The columns of a whole row, as a row constructor wants them. One of a
+ * transition table is an anonymous record, whose names have to be told.
+ */
 static Expr *
 read_columns(const Var *place, const Reading *reading)
 {
 	TupleDesc	tupdesc = reading->conversion->tupdesc;
+	bool		is_record = place->vartype == RECORDOID;
 	RowExpr    *row = makeNode(RowExpr);
 
 	for (AttrNumber attno = 1; attno <= tupdesc->natts; attno++)
 	{
-		if (TupleDescAttr(tupdesc, attno - 1)->attisdropped)
-			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
-		else
+		Form_pg_attribute att = TupleDescAttr(tupdesc, attno - 1);
+
+		if (!att->attisdropped)
 			row->args = lappend(row->args, read_column(place, reading, attno));
+		else if (!is_record)
+			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
+		if (is_record && !att->attisdropped)
+			row->colnames = lappend(row->colnames, makeString(pstrdup(NameStr(att->attname))));
 	}
 	row->row_typeid = place->vartype;
 	row->row_format = COERCE_IMPLICIT_CAST;
-	row->colnames = NIL;
 	row->location = place->location;
 	return (Expr *) row;
 }
