@@ -28,6 +28,7 @@
 #include "guard/drop_guard.h"
 #include "guard/index_guard.h"
 #include "guard/partitions.h"
+#include "guard/trigger_guard.h"
 #include "guc.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
@@ -69,6 +70,10 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 		else if (class == RelationRelationId && subid == 0 && migrate_conversion_any())
 			migrate_index_guard_check_create(oid);
 	}
+	if (class == TriggerRelationId && access == OAT_POST_CREATE)
+		migrate_trigger_guard_check_created(oid);
+	else if (class == TriggerRelationId && access == OAT_POST_ALTER)
+		migrate_trigger_guard_check_altered(oid);
 }
 
 static bool

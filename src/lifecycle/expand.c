@@ -53,6 +53,7 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
+#include "guard/trigger_guard.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
@@ -458,6 +459,7 @@ migrate_lifecycle_expand(const char *name)
 	alter_table(migration, managed, version);
 	record_expanded(migration, version);
 	migrate_lifecycle_record_dependencies(migration->relid);
+	migrate_trigger_guard_check_expanded(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
 	migrate_lifecycle_sync_statistics(migration->relid);
 	migrate_shmem_request_work();
