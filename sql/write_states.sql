@@ -160,6 +160,13 @@ SELECT same('MERGE INTO t USING (VALUES (1, ''Q''), (20, ''R'')) v (i, x) ON t.i
 SELECT same('MERGE INTO t USING (SELECT id, full_name, initials FROM t) v ON t.id = 9 - v.id
 	WHEN MATCHED AND v.id = 1 THEN DELETE WHEN MATCHED AND v.id = 2 THEN DO NOTHING
 	WHEN MATCHED THEN UPDATE SET full_name = v.initials, m = DEFAULT WHEN NOT MATCHED THEN INSERT DEFAULT VALUES');
+-- the actions of a MERGE name different columns
+SELECT same('MERGE INTO t USING (SELECT id, initials x FROM t) v ON t.id = v.id
+	WHEN MATCHED AND v.id < 3 THEN UPDATE SET full_name = v.x || '' '' || t.initials
+	WHEN MATCHED AND v.id < 5 THEN UPDATE SET (first_name, email) = (SELECT t.last_name, ''UP'')
+	WHEN MATCHED AND v.id < 7 THEN UPDATE SET m = 7, initials = NULL WHEN MATCHED THEN UPDATE SET note = ''q''');
+SELECT same('MERGE INTO p USING generate_series(1, 3) i ON id = i WHEN MATCHED AND i = 1 THEN UPDATE SET a = 5
+	WHEN MATCHED AND i = 2 THEN UPDATE SET b = 5 WHEN MATCHED THEN UPDATE SET region = ''north'', note = ''z''');
 SELECT same('DELETE FROM t WHERE first_name = ''First3'' RETURNING *', 'DELETE FROM t USING t o WHERE t.initials = o.initials AND o.id = 1 RETURNING t.*');
 SELECT same('WITH u AS (UPDATE t SET first_name = ''X'' WHERE id = 1 RETURNING *),
 	i AS (INSERT INTO t (id, full_name) SELECT id + 50, full_name FROM u RETURNING *), d AS (DELETE FROM t WHERE id = 2 RETURNING *)
@@ -277,6 +284,40 @@ SELECT same('CREATE TRIGGER s AFTER UPDATE ON p REFERENCING OLD TABLE AS old_row
 	'UPDATE p SET b = b + 1 WHERE id < 5', 'UPDATE p SET region = ''north'' WHERE id > 5');
 SELECT same('CREATE TRIGGER s AFTER UPDATE ON p_north REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION note_tables()',
 	'UPDATE p_north SET b = b + 1');
+
+\echo what only later servers can
+CREATE TABLE later (outcome text);
+SELECT current_setting('server_version_num')::integer >= 160000 AS is_16, current_setting('server_version_num')::integer >= 170000 AS is_17,
+	current_setting('server_version_num')::integer >= 180000 AS is_18 \gset
+\if :is_16
+CREATE FUNCTION copy_default() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	COPY t (id, full_name, first_name) FROM PROGRAM 'printf "60\tA B\t\\\\D\n61\tA B\tC\n"' (DEFAULT '\D');
+END$$;
+INSERT INTO later SELECT same('ALTER TABLE t ALTER first_name SET DEFAULT ''Nemo''', 'SELECT copy_default()');
+\endif
+\if :is_17
+INSERT INTO later SELECT same('MERGE INTO t USING (SELECT id + 1 AS i, initials x FROM t WHERE id < 4) v ON t.id = v.i AND t.first_name LIKE ''F%''
+	WHEN MATCHED THEN UPDATE SET full_name = v.x || t.initials WHEN NOT MATCHED BY SOURCE AND t.first_name = ''First1'' THEN DELETE
+	WHEN NOT MATCHED BY SOURCE THEN UPDATE SET first_name = t.initials WHEN NOT MATCHED BY TARGET THEN INSERT (id, m) VALUES (v.i, 1)
+	RETURNING merge_action(), t.*, v.*');
+INSERT INTO later SELECT same('MERGE INTO v_new t USING (VALUES (1, ''Q''), (20, ''R'')) v (i, x) ON t.id = v.i
+	WHEN MATCHED THEN UPDATE SET given = v.x WHEN NOT MATCHED THEN INSERT (id, given, m) VALUES (v.i, v.x, 500) RETURNING merge_action(), t.*');
+\endif
+\if :is_18
+INSERT INTO later SELECT same('UPDATE t SET first_name = ''Q'' WHERE id < 5 RETURNING old.first_name, new.first_name AS n, old.initials, old.email, new.email AS e, to_jsonb(old) - ''row_version'' AS o');
+INSERT INTO later SELECT same('DELETE FROM t WHERE first_name = ''First1'' RETURNING old.first_name, new.first_name AS n, new IS NULL AS gone');
+INSERT INTO later SELECT same('INSERT INTO t (id, full_name) VALUES (1, ''U V''), (20, ''W X'') ON CONFLICT (id) DO UPDATE SET full_name = EXCLUDED.full_name
+	RETURNING old.first_name, new.first_name AS n, old IS NULL AS is_new, to_jsonb(old) - ''row_version'' AS o');
+INSERT INTO later SELECT same('MERGE INTO t USING (VALUES (1, ''Q''), (20, ''R''), (3, ''gone'')) v (i, x) ON t.id = v.i WHEN MATCHED AND v.x = ''gone'' THEN DELETE
+	WHEN MATCHED AND t.m > 0 THEN UPDATE SET first_name = v.x, n = t.m WHEN NOT MATCHED THEN INSERT (id, first_name) VALUES (v.i, v.x)
+	RETURNING merge_action(), old.first_name, new.first_name AS n, to_jsonb(old) - ''row_version'' AS o, to_jsonb(new) - ''row_version'' AS w');
+INSERT INTO later SELECT same('UPDATE p SET region = ''north'', b = b + 1 WHERE id < 4 RETURNING old.b, new.b AS n, old.region');
+INSERT INTO later SELECT same('ALTER TABLE t ADD g text GENERATED ALWAYS AS (first_name || ''/'' || email) VIRTUAL', 'SELECT g FROM t',
+	'UPDATE t SET g = DEFAULT, first_name = ''A'' WHERE id = 1 RETURNING g, old.g AS o', 'INSERT INTO t (id, full_name) VALUES (40, ''I J'') RETURNING g',
+	'UPDATE t SET email = ''XX'' WHERE g LIKE ''First2%'' RETURNING *', 'DELETE FROM t WHERE g = ''First3/m3@x'' RETURNING g');
+\endif
+SELECT outcome FROM later WHERE outcome ~ '[0-9A-Z]{5} ';
 
 \pset format aligned
 \pset tuples_only off

@@ -32,10 +32,13 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 
 #include "compat.h"
 #include "convert/conversion.h"
@@ -404,16 +407,83 @@ rewrite_on_conflict(OnConflictExpr *clause, RewriteContext *context)
 	return (Node *) result;
 }
 
+static const Reading *
+target_of(const Query *query, const QueryLevel *level)
+{
+	return query->resultRelation > 0 ? level->rels[query->resultRelation - 1].reading : NULL;
+}
+
 /* INSERTs are marked last: the marker goes into the copy that the walk has made. */
 static void
 mark_inserts(Query *query, const QueryLevel *level)
 {
-	const Reading *target = NULL;
+	const Reading *target = target_of(query, level);
 
-	if (query->resultRelation > 0)
-		target = level->rels[query->resultRelation - 1].reading;
 	if (target != NULL && migrate_insert_marker_wanted(query, query->resultRelation))
 		migrate_insert_marker_put(query, target->conversion);
+}
+
+static bool
+assigns(List *targets, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		const TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resno == attno && !tle->resjunk)
+			return true;
+	}
+	return false;
+}
+
+/* What an action leaves out of those columns it writes back, as they read. */
+static void
+complete_action(MergeAction *action, const Bitmapset *named, const Reading *target, int rtindex)
+{
+	TupleDesc	tupdesc = target->conversion->tupdesc;
+
+	for (AttrNumber attno = 1; attno <= tupdesc->natts; attno++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, attno - 1);
+		Var		   *var;
+
+		if (!bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named) ||
+			att->attgenerated || assigns(action->targetList, attno) ||
+			migrate_conversion_reading(target->conversion, target->first_stale, attno) == NULL)
+			continue;
+		var = makeVar(rtindex, attno, att->atttypid, att->atttypmod, att->attcollation, 0);
+		action->targetList = lcons(makeTargetEntry(read_column(var, target, attno), attno,
+												   pstrdup(NameStr(att->attname)), false),
+								   action->targetList);
+	}
+}
+
+/*
+ * The write trigger is told which columns a statement names, of a MERGE those of
+ * all its actions. Of one that names first_name, and another that does not, the
+ * latter would be taken to have set it, to what is stored there. So each has to
+ * assign what any of them does.
+ */
+static void
+complete_merge_actions(Query *query, const QueryLevel *level)
+{
+	const Reading *target = target_of(query, level);
+	Bitmapset  *named;
+	ListCell   *lc;
+
+	if (query->commandType != CMD_MERGE || !is_stale(target))
+		return;
+	named = compat_updated_columns(compat_query_perminfos(query),
+								   rt_fetch(query->resultRelation, query->rtable));
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst_node(MergeAction, lc);
+
+		if (action->commandType == CMD_UPDATE)
+			complete_action(action, named, target, query->resultRelation);
+	}
 }
 
 static Query *
@@ -425,6 +495,7 @@ rewrite_query(Query *query, RewriteContext *context)
 	if (query->groupingSets != NIL)
 		query = keep_from_grouping(query, &level);
 	query = query_tree_mutator(query, rewrite_mutator, context, 0);
+	complete_merge_actions(query, &level);
 	mark_inserts(query, &level);
 	leave_level(&level, context);
 	return query;
