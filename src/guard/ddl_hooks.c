@@ -86,6 +86,30 @@ drops_tables(Node *statement)
 		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
 }
 
+/* Does it enable or disable all triggers of a table, or all but the server's own? */
+static bool
+switches_triggers(Node *statement)
+{
+	ListCell   *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(lc, ((AlterTableStmt *) statement)->cmds)
+	{
+		switch (lfirst_node(AlterTableCmd, lc)->subtype)
+		{
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+			case AT_DisableTrigAll:
+			case AT_DisableTrigUser:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
 /* Can the text of an expression read differently after it? */
 static bool
 renames(Node *statement)
@@ -100,7 +124,9 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			QueryEnvironment *environment, DestReceiver *dest,
 			QueryCompletion *completion)
 {
-	bool		before = migrate_drop_guard_expect_tables(drops_tables(pstmt->utilityStmt));
+	bool		tables = migrate_drop_guard_expect_tables(drops_tables(pstmt->utilityStmt));
+	bool		triggers =
+		migrate_drop_guard_expect_switched_triggers(switches_triggers(pstmt->utilityStmt));
 
 	PG_TRY();
 	{
@@ -113,7 +139,8 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	}
 	PG_FINALLY();
 	{
-		(void) migrate_drop_guard_expect_tables(before);
+		(void) migrate_drop_guard_expect_tables(tables);
+		(void) migrate_drop_guard_expect_switched_triggers(triggers);
 	}
 	PG_END_TRY();
 }
@@ -126,12 +153,17 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryCompletion *completion)
 {
 	bool		is_rename = renames(pstmt->utilityStmt);
+	RangeVar   *switched = NULL;
 	List	   *partitions = NIL;
 
 	if (migrate_guc_guard)
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+	if (migrate_guc_guard && switches_triggers(pstmt->utilityStmt))
+		switched = copyObject(((AlterTableStmt *) pstmt->utilityStmt)->relation);
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	migrate_partitions_follow(partitions);
+	if (switched != NULL)
+		migrate_ddl_follow_switch_triggers(switched);
 	if (!is_rename)
 		return;
 	CommandCounterIncrement();
