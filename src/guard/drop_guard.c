@@ -403,7 +403,7 @@ on_alter_column(Oid relid, AttrNumber attnum)
  * all triggers are switched, ours are switched back (guard/ddl_follow.c).
  */
 static bool
-is_enabled_fully(Form_pg_trigger before, Form_pg_trigger after)
+stays_enabled(Form_pg_trigger before, Form_pg_trigger after)
 {
 	return before->tgenabled == after->tgenabled ||
 		after->tgenabled == TRIGGER_FIRES_ALWAYS || switching_triggers;
@@ -413,7 +413,8 @@ static bool
 is_same_trigger(Form_pg_trigger before, Form_pg_trigger after)
 {
 	return strcmp(NameStr(before->tgname), NameStr(after->tgname)) == 0 &&
-		is_enabled_fully(before, after) && before->tgfoid == after->tgfoid && before->tgtype == after->tgtype;
+		stays_enabled(before, after) &&
+		before->tgfoid == after->tgfoid && before->tgtype == after->tgtype;
 }
 
 /* A trigger that was made just now has no row from before. */
