@@ -129,6 +129,7 @@ SELECT migrate.define('corner_unique', 'corner_unique', add => '"the b" integer'
 SELECT migrate.expand('corner_unique');
 ALTER TABLE corner_unique ADD UNIQUE ("the b");
 CREATE UNIQUE INDEX ON corner_unique (id, (abs("the b")));
+ALTER TABLE corner_unique ADD EXCLUDE USING btree ("the b" WITH =);
 CREATE INDEX ON corner_unique ("the b");
 CREATE UNIQUE INDEX corner_unique_old ON corner_unique (a);
 DROP INDEX corner_unique_old;

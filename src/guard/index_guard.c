@@ -1,6 +1,7 @@
 /*
  * guard/index_guard.c
- *		Refusing unique indexes that could not know what stale rows read as.
+ *		Refusing unique indexes and exclusion constraints that could not know what
+ *		stale rows read as.
  *
  * A stale row is in an index on a column of the new form with what is stored
  * there, which is nothing yet. For a plain index that does not matter, since
@@ -77,15 +78,16 @@ stale_migration(const Conversion *conversion, AttrNumber attno)
 }
 
 static void
-refuse(const Conversion *conversion, const LiveMigration *live, AttrNumber attno)
+refuse(const Conversion *conversion, const LiveMigration *live, AttrNumber attno, bool is_unique)
 {
 	const char *column = NameStr(TupleDescAttr(conversion->tupdesc, attno - 1)->attname);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("cannot create a unique index on column \"%s\" while rows of migration \"%s\" are stale",
-					column, live->name),
+			 errmsg("cannot create %s on column \"%s\" while rows of migration \"%s\" are stale",
+					is_unique ? "a unique index" : "an exclusion constraint", column, live->name),
 			 errdetail("The index would not know what the column reads as in a row that is not converted yet."),
+			 !is_unique ? errhint("Add it when the migration is complete.") :
 			 errhint("SELECT migrate.create_index(%s, %s, is_unique => true) has it made when all rows are.",
 					 quote_literal_cstr(live->name),
 					 quote_literal_cstr(quote_identifier(column)))));
@@ -119,6 +121,7 @@ migrate_index_guard_check_create(Oid oid)
 {
 	char		relkind = relkind_of(oid);
 	HeapTuple	tuple;
+	Form_pg_index index;
 	Conversion *conversion;
 	Bitmapset  *columns;
 	int			attno = -1;
@@ -126,9 +129,12 @@ migrate_index_guard_check_create(Oid oid)
 	if (relkind != RELKIND_INDEX && relkind != RELKIND_PARTITIONED_INDEX)
 		return;
 	tuple = fetch_index(oid);
-	if (!HeapTupleIsValid(tuple) || !((Form_pg_index) GETSTRUCT(tuple))->indisunique)
+	if (!HeapTupleIsValid(tuple))
 		return;
-	conversion = migrate_conversion_get(((Form_pg_index) GETSTRUCT(tuple))->indrelid);
+	index = (Form_pg_index) GETSTRUCT(tuple);
+	if (!index->indisunique && !index->indisexclusion)
+		return;
+	conversion = migrate_conversion_get(index->indrelid);
 	if (conversion == NULL)
 		return;
 	columns = key_columns(tuple);
@@ -139,6 +145,6 @@ migrate_index_guard_check_create(Oid oid)
 		const LiveMigration *live = stale_migration(conversion, attno);
 
 		if (live != NULL)
-			refuse(conversion, live, attno);
+			refuse(conversion, live, attno, index->indisunique);
 	}
 }
