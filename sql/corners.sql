@@ -32,6 +32,11 @@ INSERT INTO corner_defaults (id, full_name, first_name) VALUES (8, 'Carl Gauss',
 INSERT INTO corner_defaults (id, full_name, first_name) VALUES (9, 'not this', 'Nemo');
 MERGE INTO corner_defaults USING (VALUES (10)) v (i) ON id = i
 WHEN NOT MATCHED THEN INSERT (id, full_name, first_name) VALUES (i, 'not this', 'Nemo');
+-- each row of several for itself, also where they say their version
+INSERT INTO corner_defaults (id, full_name, first_name, last_name) VALUES
+	(11, 'Ada Lovelace', DEFAULT, DEFAULT), (12, 'not this', 'Grace', 'Hopper'), (13, 'not this', NULL, DEFAULT);
+INSERT INTO corner_defaults (id, full_name, first_name, last_name, row_version) VALUES
+	(14, 'Ada Lovelace', DEFAULT, DEFAULT, DEFAULT), (15, 'not this', NULL, NULL, DEFAULT), (16, 'Alan Turing', 'not', 'this', 1);
 SELECT id, full_name, first_name, last_name FROM corner_defaults ORDER BY id;
 SELECT migrate.rollback('corner_defaults', discard => true);
 DROP TABLE corner_defaults;
@@ -124,6 +129,7 @@ SELECT migrate.define('corner_unique', 'corner_unique', add => '"the b" integer'
 SELECT migrate.expand('corner_unique');
 ALTER TABLE corner_unique ADD UNIQUE ("the b");
 CREATE UNIQUE INDEX ON corner_unique (id, (abs("the b")));
+ALTER TABLE corner_unique ADD EXCLUDE USING btree ("the b" WITH =);
 CREATE INDEX ON corner_unique ("the b");
 CREATE UNIQUE INDEX corner_unique_old ON corner_unique (a);
 DROP INDEX corner_unique_old;

@@ -30,7 +30,7 @@
 
 /*
  * Triggers of one event fire in the order of their names' bytes: ours come
- * before and after any that a person would name.
+ * before and after any others (guard/trigger_guard.c).
  */
 #define MIGRATE_TRIGGER_NAME	"!migrate"
 #define MIGRATE_LAST_TRIGGER_NAME	"~migrate"

@@ -4,8 +4,10 @@
  *
  * A dropped table takes what we know of it along, but for the history. A
  * renamed column is renamed in the definitions that are not live (live ones
- * hold their columns to their names), and where others refer to it. All of it is
- * part of the command's own transaction, under its lock on the table.
+ * hold their columns to their names), and where others refer to it. Where all triggers of a table are enabled or
+ * disabled at once, as a restore of data does, ours are enabled fully again. All
+ * this is part of the command's own transaction, under its lock on the table, so
+ * that nobody writes in between.
  */
 #include "postgres.h"
 
@@ -13,6 +15,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -166,4 +169,27 @@ migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum)
 	rename_in_definitions(relid, from, to);
 	rename_in_references(relid, from, to);
 	rename_in_footprints(relid, from, to);
+}
+
+static void
+enable_fully(Oid relid, const char *trigger)
+{
+	if (OidIsValid(get_trigger_oid(relid, trigger, true)))
+		migrate_store_ddl(relid, psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
+										  migrate_store_relation_sql(relid),
+										  quote_identifier(trigger)));
+}
+
+void
+migrate_ddl_follow_switch_triggers(const RangeVar *table)
+{
+	static const char *const ours[] = {MIGRATE_TRIGGER_NAME, MIGRATE_LAST_TRIGGER_NAME,
+	MIGRATE_DEFER_TRIGGER_NAME, MIGRATE_MEND_TRIGGER_NAME};
+	Oid			relid = RangeVarGetRelid(table, NoLock, true);
+
+	CommandCounterIncrement();
+	if (!OidIsValid(relid) || migrate_conversion_get(relid) == NULL)
+		return;
+	for (int i = 0; i < lengthof(ours); i++)
+		enable_fully(relid, ours[i]);
 }

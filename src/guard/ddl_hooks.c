@@ -29,6 +29,7 @@
 #include "guard/index_guard.h"
 #include "guard/partitions.h"
 #include "guard/table_copy.h"
+#include "guard/trigger_guard.h"
 #include "guc.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
@@ -72,6 +73,10 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 		else if (class == RelationRelationId && subid == 0 && migrate_conversion_any())
 			migrate_index_guard_check_create(oid);
 	}
+	if (class == TriggerRelationId && access == OAT_POST_CREATE)
+		migrate_trigger_guard_check_created(oid);
+	else if (class == TriggerRelationId && access == OAT_POST_ALTER)
+		migrate_trigger_guard_check_altered(oid);
 }
 
 static bool
@@ -82,6 +87,30 @@ drops_tables(Node *statement)
 	return IsA(statement, DropStmt) &&
 		(((DropStmt *) statement)->removeType == OBJECT_TABLE ||
 		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
+}
+
+/* Does it enable or disable all triggers of a table, or all but the server's own? */
+static bool
+switches_triggers(Node *statement)
+{
+	ListCell   *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(lc, ((AlterTableStmt *) statement)->cmds)
+	{
+		switch (lfirst_node(AlterTableCmd, lc)->subtype)
+		{
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+			case AT_DisableTrigAll:
+			case AT_DisableTrigUser:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
 }
 
 /* Can the text of an expression read differently after it? */
@@ -101,6 +130,8 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	Node	   *statement = pstmt->utilityStmt;
 	Node	   *drop = drops_tables(statement) ? statement : NULL;
 	Node	   *before = migrate_drop_guard_expect_tables(drop);
+	bool		triggers =
+		migrate_drop_guard_expect_switched_triggers(switches_triggers(statement));
 
 	PG_TRY();
 	{
@@ -114,6 +145,7 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	PG_FINALLY();
 	{
 		(void) migrate_drop_guard_expect_tables(before);
+		(void) migrate_drop_guard_expect_switched_triggers(triggers);
 	}
 	PG_END_TRY();
 }
@@ -125,6 +157,7 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryEnvironment *environment, DestReceiver *dest,
 				   QueryCompletion *completion)
 {
+	RangeVar   *switched = NULL;
 	List	   *partitions = NIL;
 	List	   *conversions = NIL;
 	List	   *copies = NIL;
@@ -136,9 +169,13 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	}
 	if (renames(pstmt->utilityStmt) && migrate_conversion_any())
 		conversions = migrate_expression_before_rename();
+	if (migrate_guc_guard && switches_triggers(pstmt->utilityStmt))
+		switched = copyObject(((AlterTableStmt *) pstmt->utilityStmt)->relation);
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	migrate_partitions_follow(partitions);
 	migrate_table_copies_follow(copies);
+	if (switched != NULL)
+		migrate_ddl_follow_switch_triggers(switched);
 	if (conversions == NIL)
 		return;
 	CommandCounterIncrement();

@@ -78,6 +78,18 @@ is_dropping(Oid relid)
 	return false;
 }
 
+/* Is it one that enables or disables all triggers of a table, whatever their names? */
+static bool switching_triggers = false;
+
+bool
+migrate_drop_guard_expect_switched_triggers(bool expect)
+{
+	bool		before = switching_triggers;
+
+	switching_triggers = expect;
+	return before;
+}
+
 /* ---- what is guarded ---- */
 
 /*
@@ -411,12 +423,22 @@ on_alter_column(Oid relid, AttrNumber attnum)
 		refuse_column("drop NOT NULL of", conversion, attnum);
 }
 
-/* To enable it fully is fine: so does a restore, which makes triggers first. */
+/*
+ * To enable it fully is fine: so does a restore, which makes triggers first. Where
+ * all triggers are switched, ours are switched back (guard/ddl_follow.c).
+ */
+static bool
+stays_enabled(Form_pg_trigger before, Form_pg_trigger after)
+{
+	return before->tgenabled == after->tgenabled ||
+		after->tgenabled == TRIGGER_FIRES_ALWAYS || switching_triggers;
+}
+
 static bool
 is_same_trigger(Form_pg_trigger before, Form_pg_trigger after)
 {
 	return strcmp(NameStr(before->tgname), NameStr(after->tgname)) == 0 &&
-		(before->tgenabled == after->tgenabled || after->tgenabled == TRIGGER_FIRES_ALWAYS) &&
+		stays_enabled(before, after) &&
 		before->tgfoid == after->tgfoid && before->tgtype == after->tgtype;
 }
 

@@ -17,4 +17,7 @@ extern void migrate_drop_guard_check_alter(Oid class, Oid oid, int subid);
  */
 extern Node *migrate_drop_guard_expect_tables(Node *statement);
 
+/* Likewise whether it enables or disables all triggers of a table: ours let that pass. */
+extern bool migrate_drop_guard_expect_switched_triggers(bool expect);
+
 #endif							/* MIGRATE_GUARD_DROP_GUARD_H */

@@ -57,6 +57,7 @@
 #include "convert/expression.h"
 #include "convert/subquery.h"
 #include "guard/partition_attach.h"
+#include "guard/trigger_guard.h"
 #include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
@@ -490,6 +491,7 @@ migrate_lifecycle_expand(const char *name)
 	record_expanded(migration, version);
 	migrate_partition_check(migrate_conversion_get(migration->relid));
 	migrate_lifecycle_record_dependencies(migration->relid);
+	migrate_trigger_guard_check_expanded(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
 	migrate_lifecycle_sync_statistics(migration->relid);
 	migrate_shmem_request_work();
