@@ -4,10 +4,10 @@
  *
  * A dropped table takes what we know of it along, but for the history. A
  * renamed column is renamed in the definitions that are not live (live ones
- * hold their columns to their names), and where others refer to it. Where all triggers of a table are enabled or
- * disabled at once, as a restore of data does, ours are enabled fully again. All
- * this is part of the command's own transaction, under its lock on the table, so
- * that nobody writes in between.
+ * hold their columns to their names), and where others refer to it. Where all
+ * triggers of a table are enabled or disabled at once, as a restore of data does,
+ * ours are enabled fully again. All this is part of the command's own transaction,
+ * under its lock on the table, so that nobody writes in between.
  */
 #include "postgres.h"
 
