@@ -10,6 +10,7 @@
 #include "utils/rel.h"
 
 #include "convert/converter.h"
+#include "convert/pin.h"
 #include "migrate.h"
 #include "write/carry_out.h"
 #include "write/update.h"
@@ -106,16 +107,18 @@ static bool
 concerns_newer_forms(const RowWrite *write)
 {
 	const Conversion *conversion = write->conversion;
+	uint32		speaks = migrate_pin_speaks(conversion);
 
 	for (int i = 0; i < conversion->nlive; i++)
 	{
 		const LiveMigration *live = &conversion->live[i];
+		bool		is_spoken = (speaks & ((uint32) 1 << i)) != 0;
 
 		if (live->version <= write->stored_version)
 			continue;
 		if (is_written(write, live->added) || may_end_need(write, live))
 			return true;
-		if (rewrites_older_forms(conversion, i, write->stored_version) &&
+		if ((is_spoken || rewrites_older_forms(conversion, i, write->stored_version)) &&
 			is_written(write, live->rewritten))
 			return true;
 	}
