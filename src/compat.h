@@ -51,6 +51,19 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #endif
 }
 
+/* The same of the columns that its UPDATE names; of a MERGE, in any of its actions. */
+static inline Bitmapset *
+compat_updated_columns(List *permission_infos, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return NULL;
+	return getRTEPermissionInfo(permission_infos, rte)->updatedCols;
+#else
+	return rte->updatedCols;
+#endif
+}
+
 #if PG_VERSION_NUM >= 160000
 #define compat_query_perminfos(query) ((query)->rteperminfos)
 #else

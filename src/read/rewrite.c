@@ -32,10 +32,12 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
 
 #include "compat.h"
 #include "convert/conversion.h"
@@ -390,6 +392,72 @@ rewrite_on_conflict(OnConflictExpr *clause, RewriteContext *context)
 	return (Node *) result;
 }
 
+static bool
+assigns(const MergeAction *action, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, action->targetList)
+	{
+		const TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resno == attno && !tle->resjunk)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The write trigger is told which columns a MERGE updates in any of its actions,
+ * not in the one that made the row. Of a stale row it would take a column that
+ * only another one names for set, to what is stored there: nothing. So each UPDATE
+ * assigns all of them, those that it did not name what they read as, which says
+ * as little as when a client writes back what it has read.
+ */
+static void
+complete_update(MergeAction *action, int rtindex, const Reading *target, const Bitmapset *named)
+{
+	TupleDesc	tupdesc = target->conversion->tupdesc;
+
+	for (AttrNumber attno = 1; attno <= tupdesc->natts; attno++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, attno - 1);
+		Var		   *place;
+
+		if (!bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named) ||
+			att->attisdropped || att->attgenerated || assigns(action, attno) ||
+			migrate_conversion_reading(target->conversion, target->first_stale, attno) == NULL)
+			continue;
+		place = makeVar(rtindex, attno, att->atttypid, att->atttypmod, att->attcollation, 0);
+		action->targetList = lappend(action->targetList,
+									 makeTargetEntry(read_column(place, target, attno), attno,
+													 pstrdup(NameStr(att->attname)), false));
+	}
+}
+
+static void
+complete_updates(Query *query, const QueryLevel *level)
+{
+	const Reading *target;
+	const Bitmapset *named;
+	ListCell   *lc;
+
+	if (query->commandType != CMD_MERGE)
+		return;
+	target = level->rels[query->resultRelation - 1].reading;
+	if (!is_stale(target))
+		return;
+	named = compat_updated_columns(compat_query_perminfos(query),
+								   rt_fetch(query->resultRelation, query->rtable));
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst_node(MergeAction, lc);
+
+		if (action->commandType == CMD_UPDATE)
+			complete_update(action, query->resultRelation, target, named);
+	}
+}
+
 /* INSERTs are marked last: the marker goes into the copy that the walk has made. */
 static void
 mark_inserts(Query *query, const QueryLevel *level)
@@ -411,6 +479,7 @@ rewrite_query(Query *query, RewriteContext *context)
 	if (query->groupingSets != NIL)
 		query = keep_from_grouping(query, &level);
 	query = query_tree_mutator(query, rewrite_mutator, context, 0);
+	complete_updates(query, &level);
 	mark_inserts(query, &level);
 	leave_level(&level, context);
 	return query;
