@@ -161,16 +161,21 @@ overlay(RowWrite *write, const Bitmapset *set)
 	}
 }
 
-/* Does a migration rewrite in place what those have to do with that the row has behind it? */
-static bool
-rewrites_older_forms(const Conversion *conversion, int migration, int32 stored_version)
+/*
+ * Where a migration rewrites in place what those have to do with that the row has
+ * behind it: the columns of these, and those that are rewritten. Else NULL.
+ */
+static Bitmapset *
+older_forms_rewritten(const Conversion *conversion, int migration, int32 stored_version)
 {
-	const LiveMigration *live = &conversion->live[migration];
+	const Bitmapset *rewritten = conversion->live[migration].rewritten;
+	Bitmapset  *columns = NULL;
 
 	for (int i = 0; i < migration && conversion->live[i].version <= stored_version; i++)
-		if (bms_overlap(live->rewritten, conversion->live[i].touched))
-			return true;
-	return false;
+		columns = bms_add_members(columns, conversion->live[i].touched);
+	if (!bms_overlap(rewritten, columns))
+		return NULL;
+	return bms_add_members(columns, rewritten);
 }
 
 /*
@@ -215,10 +220,11 @@ may_end_need(const RowWrite *write, const LiveMigration *live, TupleTableSlot *s
 
 /*
  * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
- * that only the row's upgrade gives a value to? So it is too with one that the
- * upgrade rewrites in place and that a form which the row has depends on: that
- * the client wrote back what it had read must not count there. (Where no form
- * depends on it, what is written back is the same as what the upgrade makes.)
+ * that only the row's upgrade gives a value to? Where the upgrade rewrites in place
+ * what a form depends on that the row has, so it is with all columns of that form:
+ * what is computed anew has to be computed from what is read, and that the client
+ * wrote back what it had read must not count. (Where no form depends on it, what is
+ * written back is the same as what the upgrade makes.)
  */
 static bool
 concerns_newer_forms(const RowWrite *write, TupleTableSlot *stored, int32 stored_version,
@@ -236,9 +242,8 @@ concerns_newer_forms(const RowWrite *write, TupleTableSlot *stored, int32 stored
 			return true;
 		if (may_end_need(write, live, stored, updated_columns))
 			return true;
-		if (rewrites_older_forms(conversion, i, stored_version) &&
-			migrate_written_any(conversion, live->rewritten, updated_columns,
-								stored, write->row))
+		if (migrate_written_any(conversion, older_forms_rewritten(conversion, i, stored_version),
+								updated_columns, stored, write->row))
 			return true;
 	}
 	return false;
