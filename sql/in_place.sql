@@ -153,6 +153,15 @@ UPDATE in_place_sum SET name = name;
 SELECT migrate.expand('in_place_trim');
 UPDATE in_place_sum SET id = id WHERE id = 2;
 UPDATE in_place_sum SET name = 'eve' RETURNING id, name, note, length;
+-- nor is it computed anew, or rewritten again, because what was read is written back
+CREATE TABLE in_place_back (id integer PRIMARY KEY, note text);
+INSERT INTO in_place_back VALUES (1, ' X '), (2, ' X ');
+SELECT migrate.define('in_place_measure', 'in_place_back', add => 'length integer', up => 'length = length(note)');
+SELECT migrate.define('in_place_x', 'in_place_back', up => $$note = replace(note, 'x', 'y')$$);
+SELECT migrate.define('in_place_bare', 'in_place_back', up => 'note = btrim(lower(note))');
+SELECT migrate.expand('in_place_measure'), migrate.expand('in_place_x'), migrate.expand('in_place_bare');
+UPDATE in_place_back SET id = id WHERE id = 2;
+UPDATE in_place_back SET note = note RETURNING id, note, length;
 
 --
 -- policies and constraints see converted values
@@ -208,6 +217,6 @@ SELECT migrate.rollback(name, discard => true) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state IN ('expanded', 'complete') ORDER BY seq DESC;
 SELECT migrate.forget(name) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state <> 'contracted' ORDER BY seq DESC;
-DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_sum, in_place_rls, in_place_parted;
+DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_sum, in_place_back, in_place_rls, in_place_parted;
 DROP SCHEMA in_place CASCADE;
 DROP ROLE in_place_reader, in_place_owner_role;

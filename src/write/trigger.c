@@ -162,16 +162,16 @@ overlay(RowWrite *write, const Bitmapset *set)
 }
 
 /*
- * Where a migration rewrites in place what those have to do with that the row has
- * behind it: the columns of these, and those that are rewritten. Else NULL.
+ * Where a migration rewrites in place what older ones have to do with: the columns
+ * of these, and those that are rewritten. Else NULL.
  */
 static Bitmapset *
-older_forms_rewritten(const Conversion *conversion, int migration, int32 stored_version)
+older_forms_rewritten(const Conversion *conversion, int migration)
 {
 	const Bitmapset *rewritten = conversion->live[migration].rewritten;
 	Bitmapset  *columns = NULL;
 
-	for (int i = 0; i < migration && conversion->live[i].version <= stored_version; i++)
+	for (int i = 0; i < migration; i++)
 		columns = bms_add_members(columns, conversion->live[i].touched);
 	if (!bms_overlap(rewritten, columns))
 		return NULL;
@@ -221,9 +221,9 @@ may_end_need(const RowWrite *write, const LiveMigration *live, TupleTableSlot *s
 /*
  * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
  * that only the row's upgrade gives a value to? Where the upgrade rewrites in place
- * what a form depends on that the row has, so it is with all columns of that form:
- * what is computed anew has to be computed from what is read, and that the client
- * wrote back what it had read must not count. (Where no form depends on it, what is
+ * what an older form depends on, so it is with all columns of that form: what is
+ * computed anew has to be computed from what is read, and that the client wrote back
+ * what it had read must not count. (Where no other migration has to do with it, what is
  * written back is the same as what the upgrade makes.)
  */
 static bool
@@ -242,7 +242,7 @@ concerns_newer_forms(const RowWrite *write, TupleTableSlot *stored, int32 stored
 			return true;
 		if (may_end_need(write, live, stored, updated_columns))
 			return true;
-		if (migrate_written_any(conversion, older_forms_rewritten(conversion, i, stored_version),
+		if (migrate_written_any(conversion, older_forms_rewritten(conversion, i),
 								updated_columns, stored, write->row))
 			return true;
 	}
