@@ -179,22 +179,39 @@ older_forms_rewritten(const Conversion *conversion, int migration)
 }
 
 /*
+ * Of the columns in which a new row differs from a stale one as it is stored, those
+ * that an UPDATE has changed for sure as a migration sees it: not those which are
+ * rewritten in place, for they may differ only for having been read.
+ */
+static Bitmapset *
+surely_changed(const Conversion *conversion, const LiveMigration *of, const Bitmapset *differing)
+{
+	Bitmapset  *changed = bms_copy(differing);
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		const LiveMigration *live = &conversion->live[i];
+
+		if (live != of || live->added != NULL)
+			changed = bms_del_members(changed, live->rewritten);
+	}
+	return changed;
+}
+
+/*
  * Has an UPDATE changed an input of everything that a migration computes? What
- * it had computed for the row as it was does not matter then. (A column that
- * it rewrites may differ from what is stored only for having been read.)
+ * it had computed for the row as it was does not matter then.
  */
 static bool
 is_computed_anew(const LiveMigration *live, const Bitmapset *changed)
 {
-	Bitmapset  *inputs = live->added == NULL ? bms_copy(changed)
-		: bms_difference(changed, live->rewritten);
 	ListCell   *lc;
 
 	foreach(lc, live->ups)
 	{
 		const Assignment *up = lfirst(lc);
 
-		if (!up->generated && !bms_overlap(up->inputs, inputs))
+		if (!up->generated && !bms_overlap(up->inputs, changed))
 			return false;
 	}
 	return true;
@@ -209,13 +226,14 @@ static bool
 may_end_need(const RowWrite *write, const LiveMigration *live, TupleTableSlot *stored,
 			 const Bitmapset *updated_columns)
 {
-	Bitmapset  *changed;
+	Bitmapset  *differing;
 
 	if (live->needed == NULL)
 		return false;
-	changed = migrate_written_by_update(write->conversion, updated_columns,
-										stored, stored, write->row);
-	return changed != NULL && !is_computed_anew(live, changed);
+	differing = migrate_written_by_update(write->conversion, updated_columns,
+										  stored, stored, write->row);
+	return differing != NULL &&
+		!is_computed_anew(live, surely_changed(write->conversion, live, differing));
 }
 
 /*
