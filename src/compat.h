@@ -52,7 +52,7 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #endif
 }
 
-/* The same of the columns that its UPDATE names; of a MERGE, in any of its actions. */
+/* Those that its UPDATE names. */
 static inline Bitmapset *
 compat_updated_columns(List *permission_infos, RangeTblEntry *rte)
 {
@@ -69,6 +69,13 @@ compat_updated_columns(List *permission_infos, RangeTblEntry *rte)
 #define compat_query_perminfos(query) ((query)->rteperminfos)
 #else
 #define compat_query_perminfos(query) NIL
+#endif
+
+/* IS JSON, where the server has it. */
+#if PG_VERSION_NUM >= 160000
+#define compat_is_json_predicate(node)	IsA(node, JsonIsPredicate)
+#else
+#define compat_is_json_predicate(node)	false
 #endif
 
 /* The STORAGE clause of a column definition. */
