@@ -3,6 +3,7 @@
 #	make, make install, make installcheck		as with every extension
 #	make lint, make format						the house rules of the C code
 #	make demo									what it does, on a live table
+#	make sqlsmith								random statements against internal errors
 #
 # New sources, tests and scripts are found by their folder and need no line here.
 # To build outside of this folder: make -f THIS/Makefile VPATH=THIS.
@@ -79,7 +80,7 @@ ifneq ($(VPATH),)
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 endif
 
-.PHONY: lint format demo
+.PHONY: lint format demo sqlsmith
 
 lint: all
 	PG_CONFIG='$(PG_CONFIG)' LIBRARY='$(CURDIR)/$(shlib)' $(srcdir)/test/lint/run
@@ -90,3 +91,7 @@ format:
 # Needs the library installed, starts a server of its own.
 demo:
 	PG_CONFIG='$(PG_CONFIG)' $(srcdir)/test/demo.d/run
+
+# The same with SQLsmith, which has to be installed too.
+sqlsmith:
+	PG_CONFIG='$(PG_CONFIG)' $(srcdir)/test/sqlsmith.d/run
