@@ -36,6 +36,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "backfill/progress.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "lifecycle/index.h"
@@ -369,6 +370,7 @@ migrate_index_record_failure(Oid root, const IndexTask *task, const ErrorData *e
 						  STORE_ARGS(store_relation(root), store_name(task->name),
 									 store_text(message),
 									 store_text(unpack_sql_state(error->sqlerrcode))));
+	migrate_progress_lock(root);
 	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE root = $1",
 						  STORE_ARGS(store_relation(root), store_text(message)));
 }
