@@ -214,6 +214,34 @@ may_end_need(const RowWrite *write, const LiveMigration *live, TupleTableSlot *s
 }
 
 /*
+ * Does a migration rewrite in place, from what an UPDATE has changed, a column
+ * that the UPDATE leaves as it reads? Of a converted row such an up is given
+ * what it has made before, so it must be here: coalesce(a, b) keeps what it has
+ * once taken from b.
+ */
+static bool
+rewrites_what_is_kept(const RowWrite *write, const LiveMigration *live,
+					  TupleTableSlot *stored, const Bitmapset *updated_columns)
+{
+	Bitmapset  *changed;
+	ListCell   *lc;
+
+	if (live->rewritten == NULL)
+		return false;
+	changed = migrate_written_by_update(write->conversion, updated_columns,
+										stored, stored, write->row);
+	foreach(lc, live->ups)
+	{
+		const Assignment *up = lfirst(lc);
+
+		if (up->in_place && !up->generated && !bms_is_member(up->target, changed) &&
+			bms_overlap(up->inputs, changed))
+			return true;
+	}
+	return false;
+}
+
+/*
  * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
  * that only the row's upgrade gives a value to? So it is too with one that the
  * upgrade rewrites in place and that a form which the row has depends on: that
@@ -234,7 +262,8 @@ concerns_newer_forms(const RowWrite *write, TupleTableSlot *stored, int32 stored
 			continue;
 		if (migrate_written_any(conversion, live->added, updated_columns, stored, write->row))
 			return true;
-		if (may_end_need(write, live, stored, updated_columns))
+		if (may_end_need(write, live, stored, updated_columns) ||
+			rewrites_what_is_kept(write, live, stored, updated_columns))
 			return true;
 		if (rewrites_older_forms(conversion, i, stored_version) &&
 			migrate_written_any(conversion, live->rewritten, updated_columns,
