@@ -302,7 +302,14 @@ static void
 check_objects(const Migration *migration, GateFinding *finding)
 {
 	List	   *columns = migrate_gate_columns_to_drop(migration);
-	List	   *objects = migrate_objects_using(migration->relid, columns, true);
+	char	   *proof = NULL;
+	List	   *objects;
+
+	/* It goes first, and where "needed" reads what is removed it names that. */
+	if (migrate_migration_is_live(migration))
+		proof = migrate_migration_proof_name(migrate_migration_version_column(migration->relid),
+											 migration->version);
+	objects = migrate_objects_using(migration->relid, columns, true, proof);
 
 	if (objects != NIL)
 		fail(finding,
