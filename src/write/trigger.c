@@ -213,30 +213,71 @@ may_end_need(const RowWrite *write, const LiveMigration *live, TupleTableSlot *s
 	return changed != NULL && !is_computed_anew(live, changed);
 }
 
-/*
- * Does a migration rewrite in place, from what an UPDATE has changed, a column
- * that the UPDATE leaves as it reads? Of a converted row such an up is given
- * what it has made before, so it must be here: coalesce(a, b) keeps what it has
- * once taken from b.
- */
-static bool
-rewrites_what_is_kept(const RowWrite *write, const LiveMigration *live,
-					  TupleTableSlot *stored, const Bitmapset *updated_columns)
+static Bitmapset *
+add_computed(Bitmapset *set, List *assignments)
 {
-	Bitmapset  *changed;
 	ListCell   *lc;
 
-	if (live->rewritten == NULL)
-		return false;
-	changed = migrate_written_by_update(write->conversion, updated_columns,
-										stored, stored, write->row);
-	foreach(lc, live->ups)
+	foreach(lc, assignments)
 	{
-		const Assignment *up = lfirst(lc);
+		const Assignment *assignment = lfirst(lc);
 
-		if (up->in_place && !up->generated && !bms_is_member(up->target, changed) &&
-			bms_overlap(up->inputs, changed))
+		if (bms_overlap(assignment->inputs, set))
+			set = bms_add_member(set, assignment->target);
+	}
+	return set;
+}
+
+/* What an UPDATE has changed, and all that is computed from it, back and forth. */
+static Bitmapset *
+reached_columns(const Conversion *conversion, const Bitmapset *changed)
+{
+	Bitmapset  *reached = bms_copy(changed);
+
+	for (int i = conversion->nlive - 1; i >= 0; i--)
+		if (bms_overlap(conversion->live[i].added, reached))
+			reached = add_computed(reached, conversion->live[i].downs);
+	for (int i = 0; i < conversion->nlive; i++)
+		reached = add_computed(reached, conversion->live[i].ups);
+	return reached;
+}
+
+/*
+ * Is something computed anew, or asked whether it is needed, by a migration or an
+ * older one, from a column that the migration rewrites in place and that the
+ * UPDATE leaves as it reads? Of a converted row it is computed from what the column has come to be, so it must be
+ * here: coalesce(a, b) keeps what it has once taken from b.
+ */
+static bool
+rewrites_what_is_kept(const RowWrite *write, int migration, TupleTableSlot *stored,
+					  const Bitmapset *updated_columns)
+{
+	const Conversion *conversion = write->conversion;
+	Bitmapset  *changed;
+	Bitmapset  *reached;
+	Bitmapset  *kept;
+
+	if (conversion->live[migration].rewritten == NULL)
+		return false;
+	changed = migrate_written_by_update(conversion, updated_columns, stored, stored, write->row);
+	reached = reached_columns(conversion, changed);
+	kept = bms_difference(conversion->live[migration].rewritten, changed);
+	for (int i = 0; i <= migration; i++)
+	{
+		const LiveMigration *older = &conversion->live[i];
+		ListCell   *lc;
+
+		if (older->needed != NULL && bms_overlap(older->needed->inputs, kept) &&
+			bms_overlap(older->touched, reached))
 			return true;
+		foreach(lc, older->ups)
+		{
+			const Assignment *up = lfirst(lc);
+
+			if (!up->generated && bms_overlap(up->inputs, kept) &&
+				bms_overlap(up->inputs, reached))
+				return true;
+		}
 	}
 	return false;
 }
@@ -263,7 +304,7 @@ concerns_newer_forms(const RowWrite *write, TupleTableSlot *stored, int32 stored
 		if (migrate_written_any(conversion, live->added, updated_columns, stored, write->row))
 			return true;
 		if (may_end_need(write, live, stored, updated_columns) ||
-			rewrites_what_is_kept(write, live, stored, updated_columns))
+			rewrites_what_is_kept(write, i, stored, updated_columns))
 			return true;
 		if (rewrites_older_forms(conversion, i, stored_version) &&
 			migrate_written_any(conversion, live->rewritten, updated_columns,
