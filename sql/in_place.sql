@@ -182,7 +182,7 @@ SELECT name FROM in_place_parted_1 ORDER BY name;
 -- from what it reads as: in stale rows as in converted ones
 CREATE TABLE in_place_kept (id integer PRIMARY KEY, a text, b text, n integer);
 INSERT INTO in_place_kept SELECT i, NULL, 'B', NULL FROM generate_series(1, 3) AS i;
-SELECT migrate.define('in_place_kept_1', 'in_place_kept', add => 'd text', up => $$d = b || '/' || coalesce(n, 0)$$);
+SELECT migrate.define('in_place_kept_1', 'in_place_kept', add => 'd text', up => $$d = b || '/' || coalesce(n, 0)::text$$);
 SELECT migrate.define('in_place_kept_2', 'in_place_kept', add => 'e text', up => 'e = upper(b)',
 	needed => 'n IS NULL');
 SELECT migrate.define('in_place_kept_3', 'in_place_kept', up => 'a = coalesce(a, b), n = greatest(n, 5)');

@@ -198,6 +198,12 @@ SELECT count(*) FILTER (WHERE check_name = 'objects' AND NOT ok) FROM migrate.ch
 SELECT migrate.expand('needed_leaving');
 CALL migrate.run('leaving');
 SELECT check_name, detail FROM migrate.check_contract('needed_leaving') WHERE NOT ok;
+-- nor does the proof of one that follows, and reads what comes, hold it back
+SELECT migrate.define('needed_arrived', 'leaving', up => 'b = lower(b)', needed => 'b IS NOT NULL');
+SELECT migrate.expand('needed_arrived');
+SELECT check_name, detail FROM migrate.check_contract('needed_leaving') WHERE NOT ok;
+SELECT migrate.rollback('needed_arrived', discard => true);
+SELECT migrate.forget('needed_arrived');
 SELECT migrate.contract('needed_leaving');
 SELECT * FROM leaving ORDER BY id;
 

@@ -245,8 +245,8 @@ reached_columns(const Conversion *conversion, const Bitmapset *changed)
 /*
  * Is something computed anew, or asked whether it is needed, by a migration or an
  * older one, from a column that the migration rewrites in place and that the
- * UPDATE leaves as it reads? Of a converted row it is computed from what the column has come to be, so it must be
- * here: coalesce(a, b) keeps what it has once taken from b.
+ * UPDATE leaves as it reads? In a converted row that is what the column has come
+ * to be, so it must be here: coalesce(a, b) keeps what it has once taken from b.
  */
 static bool
 rewrites_what_is_kept(const RowWrite *write, int migration, TupleTableSlot *stored,
