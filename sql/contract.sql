@@ -164,6 +164,7 @@ SELECT * FROM chain WHERE id < 4 ORDER BY id;
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'chain'::regclass;
 SELECT conname FROM pg_constraint WHERE conrelid = 'chain'::regclass AND contype = 'c';
 -- What is only defined counts where it was declared to come after.
+SELECT migrate.forget('contract_z');
 SELECT migrate.define('contract_d', 'chain', add => 'd integer', up => 'd = c', down => 'c = d', remove => '{c}', depends_on => '{contract_c,contract_x}');
 SELECT migrate.define('contract_e', 'chain', add => 'e integer', up => 'e = c', depends_on => '{contract_d}');
 SELECT migrate.expand('contract_d');

@@ -9,6 +9,7 @@
 #include "access/tableam.h"
 #include "catalog/pg_class_d.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_database_d.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
@@ -103,6 +104,16 @@ compat_is_relation_owner(Oid relid, Oid roleid)
 	return object_ownercheck(RelationRelationId, relid, roleid);
 #else
 	return pg_class_ownercheck(relid, roleid);
+#endif
+}
+
+static inline bool
+compat_is_database_owner(Oid database, Oid roleid)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, roleid);
+#else
+	return pg_database_ownercheck(database, roleid);
 #endif
 }
 

@@ -24,6 +24,10 @@ int			migrate_guc_target_batch_time = 100;
 int			migrate_guc_lock_timeout = 2000;
 int			migrate_guc_lock_attempts = 30;
 bool		migrate_guc_guard = true;
+char	   *migrate_guc_release = NULL;
+
+MigrateReleaseCheck migrate_guc_release_check = NULL;
+MigrateReleaseAssign migrate_guc_release_assign = NULL;
 
 static void
 define_bool(const char *name, bool *variable, bool value, GucContext context,
@@ -39,6 +43,19 @@ define_int(const char *name, int *variable, int value, int min, int max, int uni
 {
 	DefineCustomIntVariable(name, summary, detail, variable, value, min, max,
 							context, unit, NULL, NULL, NULL);
+}
+
+static bool
+check_release(char **value, void **extra, GucSource source)
+{
+	return migrate_guc_release_check == NULL || migrate_guc_release_check(*value, source);
+}
+
+static void
+assign_release(const char *value, void *extra)
+{
+	if (migrate_guc_release_assign != NULL)
+		migrate_guc_release_assign(value);
 }
 
 void
@@ -68,6 +85,12 @@ migrate_guc_init(void)
 	define_bool("migrate.guard", &migrate_guc_guard, true, PGC_SUSET,
 				"Refuses commands that would take away what a live migration needs.",
 				NULL);
+
+	DefineCustomStringVariable("migrate.release",
+							   "Sets the release whose form the session speaks.",
+							   "An empty string means that the columns of each statement tell.",
+							   &migrate_guc_release, "", PGC_USERSET, 0,
+							   check_release, assign_release, NULL);
 
 	MarkGUCPrefixReserved(MIGRATE_EXTENSION);
 }

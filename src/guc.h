@@ -5,6 +5,8 @@
 #ifndef MIGRATE_GUC_H
 #define MIGRATE_GUC_H
 
+#include "utils/guc.h"
+
 /* Background work: read by the launcher and its workers. */
 extern bool migrate_guc_autostart;
 extern int	migrate_guc_max_workers;
@@ -20,6 +22,15 @@ extern int	migrate_guc_lock_attempts;
 
 /* Whether DROP, ALTER and the like of what a live migration needs are refused. */
 extern bool migrate_guc_guard;
+
+/* The release that the session is pinned to; empty: none. */
+extern char *migrate_guc_release;
+
+/* Who looks at a new value, and who is told of it: set by the module that knows releases. */
+typedef bool (*MigrateReleaseCheck) (const char *value, GucSource source);
+typedef void (*MigrateReleaseAssign) (const char *value);
+extern MigrateReleaseCheck migrate_guc_release_check;
+extern MigrateReleaseAssign migrate_guc_release_assign;
 
 extern void migrate_guc_init(void);
 

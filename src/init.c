@@ -13,11 +13,13 @@
 
 #include "convert/conversion.h"
 #include "convert/converter.h"
+#include "convert/pin.h"
 #include "guard/ddl_hooks.h"
 #include "guc.h"
 #include "migrate.h"
 #include "read/inline_guard.h"
 #include "read/planner_hook.h"
+#include "read/release_check.h"
 #include "shmem.h"
 #include "worker/worker.h"
 #include "write/copy_frame.h"
@@ -39,9 +41,11 @@ _PG_init(void)
 	migrate_shmem_init();
 	migrate_conversion_init();
 	migrate_converter_init();
+	migrate_pin_init();
 	migrate_copy_frame_init();
 	migrate_planner_hook_init();
 	migrate_inline_guard_init();
+	migrate_release_check_init();
 	migrate_ddl_hooks_init();
 	migrate_worker_init();
 }

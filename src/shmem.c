@@ -31,10 +31,16 @@ static bool work_requested = false; /* by the transaction that is running */
 /* ---- the memory ---- */
 
 static Size
+waiters_size(void)
+{
+	return MAXALIGN(add_size(offsetof(MigrateShared, waiters),
+							 mul_size(COMPAT_BACKEND_COUNT, sizeof(pg_atomic_uint32))));
+}
+
+static Size
 shared_size(void)
 {
-	return add_size(offsetof(MigrateShared, waiters),
-					mul_size(COMPAT_BACKEND_COUNT, sizeof(pg_atomic_uint32)));
+	return add_size(waiters_size(), mul_size(COMPAT_BACKEND_COUNT, sizeof(PinSlot)));
 }
 
 static void
@@ -52,8 +58,10 @@ initialize(void)
 	memset(migrate_shared, 0, offsetof(MigrateShared, waiters));
 	migrate_shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
 	migrate_shared->look_everywhere = true;
-	migrate_shared->nwaiters = COMPAT_BACKEND_COUNT;
-	for (int i = 0; i < migrate_shared->nwaiters; i++)
+	migrate_shared->nbackends = COMPAT_BACKEND_COUNT;
+	migrate_shared->pins = (PinSlot *) ((char *) migrate_shared + waiters_size());
+	memset(migrate_shared->pins, 0, COMPAT_BACKEND_COUNT * sizeof(PinSlot));
+	for (int i = 0; i < migrate_shared->nbackends; i++)
 		pg_atomic_init_u32(&migrate_shared->waiters[i], InvalidLocalTransactionId);
 }
 
@@ -169,8 +177,64 @@ migrate_shmem_is_waiting(VirtualTransactionId vxid)
 	int			index = COMPAT_VXID_INDEX(vxid);
 
 	return migrate_shared != NULL &&
-		index >= 0 && index < migrate_shared->nwaiters &&
+		index >= 0 && index < migrate_shared->nbackends &&
 		pg_atomic_read_u32(&migrate_shared->waiters[index]) == vxid.localTransactionId;
+}
+
+/* ---- pins ---- */
+
+static void
+write_pin(const char *release)
+{
+	VirtualTransactionId self;
+	PinSlot    *pin;
+
+	GET_VXID_FROM_PGPROC(self, *MyProc);
+	pin = &migrate_shared->pins[COMPAT_VXID_INDEX(self)];
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	pin->pid = release[0] != '\0' ? MyProcPid : 0;
+	pin->database = MyDatabaseId;
+	strlcpy(pin->release, release, NAMEDATALEN);
+	LWLockRelease(migrate_shared->lock);
+}
+
+static void
+unpin_at_exit(int code, Datum arg)
+{
+	write_pin("");
+}
+
+void
+migrate_shmem_pin(const char *release)
+{
+	static bool is_known = false;
+
+	if (migrate_shared == NULL || MyProc == NULL)
+		return;
+	if (!is_known && (release == NULL || release[0] == '\0'))
+		return;
+	if (!is_known)
+		before_shmem_exit(unpin_at_exit, (Datum) 0);
+	is_known = true;
+	write_pin(release ? release : "");
+}
+
+List *
+migrate_shmem_pins(void)
+{
+	List	   *pins = NIL;
+	PinSlot    *copies;
+
+	if (migrate_shared == NULL)
+		return NIL;
+	copies = palloc(migrate_shared->nbackends * sizeof(PinSlot));
+	LWLockAcquire(migrate_shared->lock, LW_SHARED);
+	memcpy(copies, migrate_shared->pins, migrate_shared->nbackends * sizeof(PinSlot));
+	LWLockRelease(migrate_shared->lock);
+	for (int i = 0; i < migrate_shared->nbackends; i++)
+		if (copies[i].pid != 0 && copies[i].database == MyDatabaseId)
+			pins = lappend(pins, &copies[i]);
+	return pins;
 }
 
 void

@@ -8,6 +8,7 @@
 #ifndef MIGRATE_SHMEM_H
 #define MIGRATE_SHMEM_H
 
+#include "nodes/pg_list.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
@@ -38,6 +39,14 @@ typedef struct WorkerSlot
 	bool		poked;			/* something changed: look again before you leave */
 } WorkerSlot;
 
+/* What a backend's session is pinned to. Guard: lock. */
+typedef struct PinSlot
+{
+	int			pid;			/* 0: not pinned */
+	Oid			database;
+	char		release[NAMEDATALEN];
+} PinSlot;
+
 typedef struct MigrateShared
 {
 	LWLock	   *lock;			/* set once at the server's start */
@@ -54,7 +63,8 @@ typedef struct MigrateShared
 	 * of its transaction, or zero. Each is written by its backend alone and
 	 * read by any; atomic, no lock.
 	 */
-	int			nwaiters;		/* set once at the server's start */
+	int			nbackends;		/* set once at the server's start */
+	PinSlot    *pins;			/* likewise; one for each backend */
 	pg_atomic_uint32 waiters[FLEXIBLE_ARRAY_MEMBER];
 } MigrateShared;
 
@@ -70,5 +80,11 @@ extern void migrate_shmem_request_work(void);
 extern void migrate_shmem_begin_wait(void);
 extern void migrate_shmem_end_wait(void);
 extern bool migrate_shmem_is_waiting(VirtualTransactionId vxid);
+
+/* This session is pinned to a release; NULL or empty: no longer. */
+extern void migrate_shmem_pin(const char *release);
+
+/* The sessions pinned in this database; of PinSlot *, copies. */
+extern List *migrate_shmem_pins(void);
 
 #endif							/* MIGRATE_SHMEM_H */

@@ -22,10 +22,12 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
@@ -97,6 +99,32 @@ StoreArg
 store_bool(bool value)
 {
 	return store_datum(BOOLOID, BoolGetDatum(value), false);
+}
+
+StoreArg
+store_text_array(List *strings)
+{
+	Datum	   *elements = palloc((list_length(strings) + 1) * sizeof(Datum));
+	ListCell   *lc;
+
+	foreach(lc, strings)
+		elements[foreach_current_index(lc)] = CStringGetTextDatum(lfirst(lc));
+	return store_datum(TEXTARRAYOID,
+					   PointerGetDatum(construct_array(elements, list_length(strings), TEXTOID,
+													   -1, false, TYPALIGN_INT)), false);
+}
+
+StoreArg
+store_name_array(List *names)
+{
+	Datum	   *elements = palloc((list_length(names) + 1) * sizeof(Datum));
+	ListCell   *lc;
+
+	foreach(lc, names)
+		elements[foreach_current_index(lc)] = store_name(lfirst(lc)).value;
+	return store_datum(NAMEARRAYOID,
+					   PointerGetDatum(construct_array(elements, list_length(names), NAMEOID,
+													   NAMEDATALEN, false, TYPALIGN_CHAR)), false);
 }
 
 /* ---- identity ---- */
@@ -329,6 +357,33 @@ migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args)
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
 		result = lappend(result, pstrdup(value));
+		MemoryContextSwitchTo(spi);
+	}
+	SPI_finish();
+	migrate_store_become_self(&self);
+	return result;
+}
+
+/* The same for several columns: a list of arrays of char *, NULL where the value is. */
+List *
+migrate_store_fetch_rows(const char *sql, int nargs, const StoreArg *args, int ncolumns)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	StoreIdentity self;
+	List	   *result = NIL;
+	uint64		rows;
+
+	migrate_store_become_owner(&self);
+	SPI_connect();
+	rows = spi_execute(sql, nargs, args);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(caller);
+		char	  **row = palloc(ncolumns * sizeof(char *));
+
+		for (int n = 0; n < ncolumns; n++)
+			row[n] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, n + 1);
+		result = lappend(result, row);
 		MemoryContextSwitchTo(spi);
 	}
 	SPI_finish();

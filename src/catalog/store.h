@@ -23,6 +23,8 @@ extern StoreArg store_int(int32 value);
 extern StoreArg store_bigint(int64 value);
 extern StoreArg store_char(char value);
 extern StoreArg store_bool(bool value);
+extern StoreArg store_text_array(List *strings);
+extern StoreArg store_name_array(List *names);
 extern StoreArg store_datum(Oid type, Datum value, bool isnull);
 
 #define STORE_ARGS(...) \
@@ -54,6 +56,8 @@ extern char *migrate_store_fetch(const char *sql, int nargs, const StoreArg *arg
 extern bool migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *args,
 									int ncolumns, char **columns);
 extern List *migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args);
+extern List *migrate_store_fetch_rows(const char *sql, int nargs, const StoreArg *args,
+									  int ncolumns);
 extern void migrate_store_ddl(Oid relid, const char *sql);
 
 /* A relation's name as it can be written in SQL, qualified and quoted. */

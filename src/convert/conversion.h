@@ -36,6 +36,7 @@ typedef struct LiveMigration
 	Bitmapset  *added;			/* attributes of the new form */
 	Bitmapset  *rewritten;		/* attributes that up assigns in place */
 	Bitmapset  *removed;		/* attributes that contract will drop */
+	Bitmapset  *replaced;		/* those of them whose names new ones will have */
 	Bitmapset  *named;			/* attributes that its expressions name as inputs */
 	Bitmapset  *touched;		/* what it adds, removes, reads or assigns */
 	Assignment *needed;			/* boolean, without target: rows where it is not TRUE need no

@@ -88,20 +88,28 @@ column_set(const Shape *shape, Datum names)
 
 /* ---- a migration ---- */
 
-static Bitmapset *
-load_added(const Shape *shape, const char *migration)
+/* The columns of the new form, and those of the old one whose names they will take. */
+static void
+load_added(const Shape *shape, LiveMigration *migration)
 {
 	ScanKeyData key;
 	Rows		rows;
-	Bitmapset  *added = NULL;
 
-	rows_key_text(&key, 1, migration);
+	rows_key_text(&key, 1, migration->name);
 	if (!rows_begin(&rows, "added_column", "added_column_pkey", 1, &key))
-		return NULL;
+		return;
 	while (rows_next(&rows))
-		added = bms_add_member(added, column_number(shape, rows_get_name(&rows, "name")));
+	{
+		bool		has_own_name;
+
+		migration->added = bms_add_member(migration->added,
+										  column_number(shape, rows_get_name(&rows, "name")));
+		(void) rows_get(&rows, "rename_to", &has_own_name);
+		if (!has_own_name)
+			migration->replaced = bms_add_member(migration->replaced,
+												 column_number(shape, rows_get_name(&rows, "rename_to")));
+	}
 	rows_end(&rows);
-	return added;
 }
 
 /* The stored tree of an assignment, if this server can read it. */
@@ -340,7 +348,7 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	migration->needed_from = rows_get_int(rows, "needed_from");
 	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(shape, rows_get(rows, "remove", &isnull));
-	migration->added = load_added(shape, migration->name);
+	load_added(shape, migration);
 	migration->named = column_set(shape, rows_get(rows, "inputs", &isnull));
 	attnos = column_numbers(shape, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(shape, migration, attnos, nattnos);

@@ -249,6 +249,7 @@ migrate_converter_load(Converter *converter, TupleTableSlot *row)
 
 	ResetExprContext(converter->econtext);
 	converter->was_needed = PG_UINT32_MAX;
+	converter->spoken = 0;
 	slot_getallattrs(row);
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, row->tts_values, natts * sizeof(Datum));
@@ -266,6 +267,7 @@ migrate_converter_start(Converter *converter)
 
 	ResetExprContext(converter->econtext);
 	converter->was_needed = PG_UINT32_MAX;
+	converter->spoken = 0;
 	ExecClearTuple(slot);
 	memset(slot->tts_values, 0, natts * sizeof(Datum));
 	memset(slot->tts_isnull, true, natts * sizeof(bool));
@@ -279,6 +281,7 @@ typedef struct Extent
 	bool		whole;			/* the row is new, or was never in this form: all */
 	bool		in_place_only;	/* the new form was written: up has only these to mend */
 	bool		fill;			/* the row did not need it before: also what is empty */
+	bool		spoken;			/* by a client of the new form: nothing is rewritten */
 } Extent;
 
 /*
@@ -291,7 +294,8 @@ static bool
 is_called_for(const Converter *converter, const Assignment *assignment,
 			  const Extent *extent, const Bitmapset *set)
 {
-	if (assignment->generated || (extent->in_place_only && !assignment->in_place))
+	if (assignment->generated || (extent->in_place_only && !assignment->in_place) ||
+		(extent->spoken && assignment->in_place))
 		return false;
 	if (extent->fill &&
 		(assignment->in_place || converter->slot->tts_isnull[assignment->target - 1]))
@@ -463,6 +467,7 @@ reconcile(Converter *converter, int done, const Bitmapset *set_by_statement, boo
 
 		up.in_place_only = (speaks_new & ((uint32) 1 << i)) != 0;
 		up.fill = !was_needed;
+		up.spoken = (converter->spoken & ((uint32) 1 << i)) != 0;
 		if (needs(converter, i))
 			set = compute_form(converter, i, up, set);
 		else if (!whole && was_needed)
@@ -551,6 +556,12 @@ migrate_converter_note_needed(Converter *converter, TupleTableSlot *row, int32 v
 		if (!needs(converter, i))
 			converter->was_needed &= ~((uint32) 1 << i);
 	converter->econtext->ecxt_scantuple = converter->slot;
+}
+
+void
+migrate_converter_note_spoken(Converter *converter, uint32 migrations)
+{
+	converter->spoken = migrations;
 }
 
 /*

@@ -27,6 +27,7 @@ typedef struct Converter
 	List	   *downs;
 	List	   *needed;			/* ExprState *, or NULL */
 	uint32		was_needed;		/* bit i: by the row before, see migrate_converter_note_needed */
+	uint32		spoken;			/* bit i: see migrate_converter_note_spoken */
 	MemoryContext context;
 	SubTransactionId subxact;	/* in which it was acquired */
 	struct Converter *next;
@@ -83,6 +84,12 @@ extern void migrate_converter_reconcile_and_upgrade(Converter *converter,
  */
 extern void migrate_converter_note_needed(Converter *converter, TupleTableSlot *row,
 										  int32 version);
+
+/*
+ * After load: whoever writes is known to speak the new form of those migrations
+ * (bit i for live[i]). What they rewrite in place is taken as it was written.
+ */
+extern void migrate_converter_note_spoken(Converter *converter, uint32 migrations);
 
 /* Does the row, which has the form below live migration i, need that one? */
 extern bool migrate_converter_needs(Converter *converter, int i);

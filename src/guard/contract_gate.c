@@ -15,12 +15,11 @@
  *	constraints	constraints on the new columns are not validated yet
  *	dependents	other migrations still use what would be dropped
  *	objects		views, indexes, functions ... use it
+ *	releases	a release that does not know it is not retired
  *	snapshots	somebody may still look at the table as it was before
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 
 #include "catalog/store.h"
@@ -54,21 +53,6 @@ static char *
 call_sql(const char *function, const char *argument)
 {
 	return psprintf("SELECT migrate.%s(%s)", function, quote_literal_cstr(argument));
-}
-
-static StoreArg
-store_names(List *names)
-{
-	Datum	   *elements = palloc((list_length(names) + 1) * sizeof(Datum));
-	int			count = 0;
-	ListCell   *lc;
-
-	foreach(lc, names)
-		elements[count++] = store_name(lfirst(lc)).value;
-	return store_datum(NAMEARRAYOID,
-					   PointerGetDatum(construct_array(elements, count, NAMEOID, NAMEDATALEN,
-													   false, TYPALIGN_CHAR)),
-					   false);
 }
 
 /* ---- what is at stake ---- */
@@ -283,7 +267,7 @@ check_dependents(const Migration *migration, GateFinding *finding)
 
 	args[0] = store_relation(migration->relid);
 	args[1] = store_text(migration->name);
-	args[2] = store_names(list_concat(migrate_gate_columns_to_drop(migration),
+	args[2] = store_name_array(list_concat(migrate_gate_columns_to_drop(migration),
 									  renamed));
 	users = migrate_store_fetch("SELECT string_agg(format('migration \"%s\" (%s) uses column \"%s\"',"
 								" o.name, o.state, used.name), ', ' ORDER BY o.seq, used.name)" USERS,
@@ -321,6 +305,31 @@ check_objects(const Migration *migration, GateFinding *finding)
 			 "Drop them, or change them to use the new columns.");
 }
 
+#define LACKING \
+	" FROM migrate.releases r WHERE r.retired_at IS NULL AND NOT $1 = ANY (r.migrations)"
+
+/* Clients of a release that lacks it speak the old form, whether they are here or not. */
+static void
+check_releases(const Migration *migration, GateFinding *finding)
+{
+	char	   *releases;
+	char	   *calls;
+
+	if (!migrate_migration_is_live(migration))
+		return;
+	releases = migrate_store_fetch("SELECT string_agg(format('\"%s\"%s', r.name,"
+								   " CASE WHEN r.pinned_sessions > 0 THEN format(' (pinned by sessions %s)',"
+								   "  (SELECT string_agg(p.pid::text, ', ' ORDER BY p.pid)"
+								   "   FROM migrate.pinned_sessions() p WHERE p.release = r.name)) END), ', ')"
+								   LACKING, STORE_ARGS(store_text(migration->name)));
+	if (releases == NULL)
+		return;
+	calls = migrate_store_fetch("SELECT string_agg(format('SELECT migrate.retire_release(%L)', r.name), '; ')"
+								LACKING, STORE_ARGS(store_text(migration->name)));
+	fail(finding, psprintf("Releases that do not know it are not retired: %s.", releases),
+		 psprintf("When no client speaks them any more: %s", calls));
+}
+
 static void
 check_snapshots(const Migration *migration, GateFinding *finding)
 {
@@ -351,6 +360,7 @@ static const GateCheck checks[] = {
 	{"constraints", check_constraints},
 	{"dependents", check_dependents},
 	{"objects", check_objects},
+	{"releases", check_releases},
 	{"snapshots", check_snapshots},
 };
 

@@ -62,6 +62,8 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  "  WHERE relation = $1 OR root = $1),"
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
 						  " indexes AS (DELETE FROM migrate.declared_index WHERE relation = $1),"
+						  " footprint AS (DELETE FROM migrate.footprint"
+						  "  USING gone WHERE migration = gone.name),"
 						  " added AS (DELETE FROM migrate.added_column"
 						  "  USING gone WHERE migration = gone.name),"
 						  " constraints AS (DELETE FROM migrate.added_constraint"
@@ -103,6 +105,29 @@ rename_in_definitions(Oid relid, const char *from, const char *to)
 						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
 }
 
+/*
+ * What migrations have to do with it, also those that are done with, goes by its
+ * new name: those yet to come are compared with it. Not so where a contract gives a
+ * new column the name of the one that it drops: before, those were two.
+ */
+static void
+rename_in_footprints(Oid relid, const char *from, const char *to)
+{
+	if (!may_be_known(relid))
+		return;
+	migrate_store_execute("UPDATE migrate.footprint f SET column_name = $3"
+						  " FROM migrate.migration m WHERE m.relation = $1"
+						  " AND f.migration = m.name AND f.column_name = $2"
+						  " AND NOT EXISTS (SELECT FROM migrate.footprint o"
+						  "  WHERE o.migration = f.migration AND o.use = f.use"
+						  "  AND o.column_name = $3)"
+						  " AND NOT EXISTS (SELECT FROM migrate.added_column c"
+						  "  JOIN migrate.migration l ON l.name = c.migration"
+						  "  WHERE l.relation = $1 AND c.name = $2 AND c.rename_to = $3"
+						  "  AND l.state IN ('expanded', 'complete'))",
+						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+}
+
 void
 migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum)
 {
@@ -116,5 +141,8 @@ migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum)
 	from = NameStr(((Form_pg_attribute) GETSTRUCT(old))->attname);
 	to = NameStr(((Form_pg_attribute) GETSTRUCT(new))->attname);
 	if (strcmp(from, to) != 0 && !((Form_pg_attribute) GETSTRUCT(new))->attisdropped)
+	{
 		rename_in_definitions(relid, from, to);
+		rename_in_footprints(relid, from, to);
+	}
 }

@@ -19,21 +19,20 @@
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "catalog/graph_load.h"
 #include "catalog/store.h"
 #include "convert/expression.h"
+#include "lifecycle/ancestry.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
 
 /* Keeps our lock on a table's definitions apart from other object locks on pg_class. */
 #define DEFINITIONS_LOCK_SUBID	0x6d69
-
-/* ---- what it depends on ---- */
 
 static char *
 join_names(List *names)
@@ -45,33 +44,6 @@ join_names(List *names)
 	foreach(lc, names)
 		appendStringInfo(&joined, "%s\"%s\"", joined.len ? ", " : "", (char *) lfirst(lc));
 	return joined.data;
-}
-
-static void
-resolve_dependencies(Definition *definition)
-{
-	ListCell   *lc;
-
-	if (!definition->has_depends_on)
-	{
-		definition->depends_on = migrate_migration_leaves(definition->relid);
-		if (list_length(definition->depends_on) > 1)
-			ereport(ERROR,
-					(errcode(ERRCODE_AMBIGUOUS_ALIAS),
-					 errmsg("it is not clear what migration \"%s\" depends on", definition->name),
-					 errdetail("Table \"%s\" has several leaves: %s.",
-							   get_rel_name(definition->relid),
-							   join_names(definition->depends_on)),
-					 errhint("Name the one that it follows in depends_on, or all of them to merge them.")));
-	}
-	foreach(lc, definition->depends_on)
-	{
-		if (strcmp(lfirst(lc), definition->name) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("migration \"%s\" depends on itself", definition->name)));
-		(void) migrate_migration_load(lfirst(lc), false, false);
-	}
 }
 
 /* ---- the same again? ---- */
@@ -216,8 +188,6 @@ find_difference(Definition *definition, Migration *known)
 		return "on_error";
 	if (!same_text(definition->comment, known->comment))
 		return "comment";
-	if (definition->has_depends_on && !same_names(definition->depends_on, known->depends_on))
-		return "depends_on";
 
 	/* Texts that differ may still mean the same, as long as that can be asked. */
 	if (same_text(definition->add, known->add_source) &&
@@ -227,8 +197,10 @@ find_difference(Definition *definition, Migration *known)
 		return NULL;
 	if (known->state != MIGRATION_CONTRACTED)
 	{
-		definition->depends_on = known->depends_on;
-		parsed = migrate_definition_parse(definition, known);
+		Definition	here = *definition;
+
+		here.depends_on = known->depends_on;
+		parsed = migrate_definition_parse(&here, known);
 	}
 	if (!same_text(definition->add, known->add_source) &&
 		(parsed == NULL || has_constraints(parsed->added) || known->add_source == NULL ||
@@ -265,31 +237,18 @@ define_again(Definition *definition, Migration *known)
 				 errhint("Choose another name, or take the old definition away with migrate.forget(%s).",
 						 quote_literal_cstr(definition->name)) :
 				 errhint("Choose another name.")));
+	if (definition->has_depends_on)
+	{
+		migrate_ancestry_resolve(definition);
+		if (migrate_ancestry_move(definition, known))
+			return;
+	}
 	ereport(NOTICE,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("migration \"%s\" already exists, skipping", definition->name)));
 }
 
 /* ---- recording ---- */
-
-static StoreArg
-text_array(List *strings, Oid element_type)
-{
-	Datum	   *elements = palloc((list_length(strings) + 1) * sizeof(Datum));
-	ArrayType  *array;
-	int			n = 0;
-	ListCell   *lc;
-
-	foreach(lc, strings)
-		elements[n++] = element_type == NAMEOID ? store_name(lfirst(lc)).value
-			: CStringGetTextDatum(lfirst(lc));
-	if (element_type == NAMEOID)
-		array = construct_array(elements, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR);
-	else
-		array = construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT);
-	return store_datum(element_type == NAMEOID ? NAMEARRAYOID : TEXTARRAYOID,
-					   PointerGetDatum(array), false);
-}
 
 /* The schemas that names are looked up in, as a value for search_path. */
 static char *
@@ -320,14 +279,14 @@ record_migration(Definition *definition, ParsedDefinition *parsed)
 								 " ON CONFLICT (name) DO NOTHING",
 								 STORE_ARGS(store_text(definition->name),
 											store_relation(definition->relid),
-											text_array(definition->depends_on, TEXTOID),
+											store_text_array(definition->depends_on),
 											store_text(definition->add), store_text(definition->up),
 											store_text(definition->down),
-											text_array(definition->remove, NAMEOID),
+											store_name_array(definition->remove),
 											store_text(definition->needed),
 											store_text(definition->on_error),
 											store_text(definition->comment),
-											text_array(parsed->scope.inputs, NAMEOID),
+											store_name_array(parsed->scope.inputs),
 											store_text(effective_search_path()))) == 1;
 }
 
@@ -395,7 +354,7 @@ migrate_lifecycle_define(Definition *definition)
 		define_again(definition, known);
 		return;
 	}
-	resolve_dependencies(definition);
+	migrate_ancestry_resolve(definition);
 	parsed = migrate_definition_parse(definition, NULL);
 	if (!record_migration(definition, parsed))
 	{
@@ -406,6 +365,8 @@ migrate_lifecycle_define(Definition *definition)
 	record_assignments(definition->name, 'u', parsed->ups);
 	record_assignments(definition->name, 'd', parsed->downs);
 	record_assignments(definition->name, 'n', parsed->needed);
+	migrate_ancestry_record_footprint(definition->name, parsed, definition->remove);
+	migrate_ancestry_check_branches(definition->name);
 	migrate_migration_record(definition->name, "defined", definition->comment);
 }
 
@@ -435,7 +396,7 @@ replace_trees(Migration *migration, ParsedDefinition *parsed)
 		record_tree(migration->name, 'n', lfirst(lc));
 	migrate_store_execute("UPDATE migrate.migration SET inputs = $2 WHERE name = $1",
 						  STORE_ARGS(store_text(migration->name),
-									 text_array(parsed->scope.inputs, NAMEOID)));
+									 store_name_array(parsed->scope.inputs)));
 }
 
 /*
@@ -505,6 +466,7 @@ migrate_lifecycle_forget(const char *name)
 						  STORE_ARGS(store_text(name)));
 	migrate_store_execute("DELETE FROM migrate.added_column WHERE migration = $1",
 						  STORE_ARGS(store_text(name)));
+	migrate_graph_forget_uses(name);
 	migrate_store_execute("DELETE FROM migrate.migration WHERE name = $1",
 						  STORE_ARGS(store_text(name)));
 	migrate_migration_record(name, "forgotten", NULL);

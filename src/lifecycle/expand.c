@@ -53,6 +53,7 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
+#include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
@@ -445,6 +446,8 @@ migrate_lifecycle_expand(const char *name)
 	if (!check_state(migration))
 		return;
 	check_dependencies(migration);
+	if (migration->state == MIGRATION_ROLLED_BACK)
+		migrate_ancestry_check_branches(name);	/* others may have come meanwhile */
 	migrate_lifecycle_cook_again(migration);
 	check_expressions(migration);
 	check_room(migration);

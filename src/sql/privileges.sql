@@ -5,4 +5,5 @@
  */
 GRANT USAGE ON SCHEMA migrate TO PUBLIC;
 GRANT SELECT ON migrate.managed, migrate.migration, migrate.added_column,
-	migrate.assignment TO PUBLIC;
+	migrate.assignment, migrate.footprint, migrate.release, migrate.release_migration,
+	migrate.publication TO PUBLIC;

@@ -98,6 +98,35 @@ CREATE TABLE migrate.assignment_tree (
 	PRIMARY KEY (migration, direction, target)
 );
 
+-- What a migration has to do with columns of its table, as of when it was defined.
+CREATE TABLE migrate.footprint (
+	migration		text NOT NULL,
+	use				text NOT NULL CHECK (use IN ('adds', 'removes', 'rewrites', 'restores',
+		'reads in up', 'reads in down')),
+	column_name		name NOT NULL,
+	PRIMARY KEY (migration, use, column_name)
+);
+
+-- A release of the application, and the migrations that its clients know.
+CREATE TABLE migrate.release (
+	name			text PRIMARY KEY,
+	created_at		timestamptz NOT NULL DEFAULT now(),
+	retired_at		timestamptz,
+	seq				bigint GENERATED ALWAYS AS IDENTITY
+);
+
+CREATE TABLE migrate.release_migration (
+	release			text NOT NULL,
+	migration		text NOT NULL,
+	PRIMARY KEY (release, migration)
+);
+
+-- A schema of views that show the tables as a release knows them.
+CREATE TABLE migrate.publication (
+	schema_name		name PRIMARY KEY,
+	release			text NOT NULL
+);
+
 -- The backfill of one heap: a managed table, or a leaf of a managed partitioned one.
 CREATE TABLE migrate.backfill (
 	relation		regclass PRIMARY KEY,		-- the heap
@@ -168,6 +197,11 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_constraint', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.assignment', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.footprint', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.release', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.release_seq_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.release_migration', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.publication', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event', '');

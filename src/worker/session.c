@@ -44,6 +44,7 @@ static const Setting settings[] = {
 	{"session_replication_role", "origin"},
 	{"synchronous_commit", "off"},
 	{"search_path", "pg_catalog, pg_temp"},
+	{"migrate.release", ""},
 };
 
 static void

@@ -1,0 +1,92 @@
+-- Releases: what their clients know, sessions that are pinned to them, and their views.
+CREATE DATABASE regress_migrate_release;
+\c regress_migrate_release
+CREATE EXTENSION migrate;
+CREATE TABLE people (id int PRIMARY KEY, full_name text NOT NULL DEFAULT '? ?', price int, note text);
+COMMENT ON TABLE people IS 'everybody';
+COMMENT ON COLUMN people.note IS 'anything';
+INSERT INTO people SELECT g, 'A' || g || ' B', g, 'n' FROM generate_series(1, 3) g;
+SELECT migrate.create_release('2026.1');
+SELECT migrate.define('names', 'people', add => 'first_name text, last_name text',
+	up => $$first_name = split_part(full_name, ' ', 1), last_name = split_part(full_name, ' ', 2)$$,
+	down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
+SELECT migrate.define('price', 'people', add => 'price numeric(12,2)', up => 'price = old.price', down => 'price = new.price');
+SELECT migrate.create_release('2026.2', '{price}');
+SELECT migrate.create_release('2026.2', '{nothing}');
+SELECT migrate.create_release('', '{}');
+SELECT migrate.expand('names'), migrate.expand('price');
+SELECT migrate.create_release('2026.2');
+SELECT migrate.create_release('2026.2');
+SELECT migrate.create_release('2026.2', '{names}');
+SELECT name, migrations, retired_at IS NOT NULL AS retired, pinned_sessions FROM migrate.releases;
+
+-- Published views have the columns of their release.
+SELECT migrate.publish('2026.1', 'r1'), migrate.publish('2026.2', 'r2');
+SELECT attrelid::regclass, attname, format_type(atttypid, atttypmod), col_description(attrelid, attnum),
+	obj_description(attrelid) FROM pg_attribute
+	WHERE attrelid IN ('r1.people'::regclass, 'r2.people'::regclass) ORDER BY attrelid::regclass::text, attnum;
+SELECT * FROM r1.people ORDER BY id;
+SELECT * FROM r2.people ORDER BY id;
+INSERT INTO r1.people (id, full_name, price) VALUES (4, 'C D', 4) RETURNING *;
+INSERT INTO r2.people (id, first_name, last_name, price) VALUES (5, 'E', 'F', 5.00) RETURNING *;
+UPDATE r2.people SET last_name = 'Z', price = price + 1 WHERE id = 4 RETURNING *;
+UPDATE r1.people SET full_name = 'Y Y', price = 7 WHERE id = 5 RETURNING *;
+INSERT INTO r2.people (id, first_name, last_name) VALUES (1, 'G', 'H') ON CONFLICT (id)
+	DO UPDATE SET first_name = EXCLUDED.first_name RETURNING *;
+DELETE FROM r1.people WHERE id = 2 RETURNING *;
+SELECT * FROM r1.people ORDER BY id;
+SELECT migrate.publish('2026.2', 'r1');
+SELECT migrate.publish('2026.1', 'r1');
+
+-- A pinned session uses what its release knows.
+SET migrate.release = 'none';
+SET migrate.release = '2026.1';
+SELECT count(*) FROM people;
+SELECT full_name FROM people WHERE id = 1;
+SELECT first_name FROM people WHERE id = 1;
+SELECT id FROM people WHERE EXISTS (SELECT FROM people p WHERE p.id > people.id AND p.last_name = 'Z');
+SELECT * FROM people WHERE id = 1;
+SELECT *, first_name FROM people WHERE id = 1;
+UPDATE people SET last_name = 'X' WHERE id = 1;
+INSERT INTO people (id, first_name) VALUES (9, 'X');
+SELECT first_name FROM r2.people WHERE id = 1;
+SET migrate.release = '2026.2';
+SELECT full_name FROM people WHERE id = 1;
+SELECT first_name, price FROM people WHERE id = 1;
+SELECT name, pinned_sessions FROM migrate.releases;
+BEGIN;
+SET LOCAL migrate.release = '2026.1';
+SELECT name, pinned_sessions FROM migrate.releases;
+COMMIT;
+SELECT name, pinned_sessions FROM migrate.releases;
+RESET migrate.release;
+SELECT name, pinned_sessions FROM migrate.releases;
+
+-- A release that is not retired holds up the contract of what it lacks.
+CALL migrate.run('people');
+SELECT check_name, detail, hint FROM migrate.check_contract('names') WHERE NOT ok;
+SELECT migrate.contract('names');
+SELECT migrate.retire_release('2026.1');
+SELECT migrate.retire_release('2026.1');
+SELECT migrate.retire_release('none');
+SET migrate.release = '2026.1';
+SELECT check_name, detail, hint FROM migrate.check_contract('names') WHERE NOT ok;
+SELECT migrate.unpublish('r1');
+SELECT migrate.unpublish('r1');
+SELECT migrate.contract('names'), migrate.contract('price');
+SELECT * FROM r2.people ORDER BY id;
+SELECT migrate.unpublish('r2');
+SELECT nspname FROM pg_namespace WHERE nspname LIKE 'r_';
+
+-- Whom it concerns.
+CREATE ROLE regress_release_stranger;
+SET ROLE regress_release_stranger;
+SELECT migrate.create_release('mine');
+SELECT migrate.retire_release('2026.2');
+SELECT migrate.publish('2026.2', 'mine');
+SELECT migrate.unpublish('mine');
+RESET ROLE;
+DROP ROLE regress_release_stranger;
+
+\c contrib_regression
+DROP DATABASE regress_migrate_release;

@@ -1,0 +1,23 @@
+/*
+ * lifecycle/release.h
+ *		Releases: named sets of migrations that clients speak.
+ */
+#ifndef MIGRATE_LIFECYCLE_RELEASE_H
+#define MIGRATE_LIFECYCLE_RELEASE_H
+
+#include "nodes/pg_list.h"
+
+/* "migrations" (of char *) counts if "are_given"; else all that are expanded now. */
+extern void migrate_release_create(const char *name, List *migrations, bool are_given);
+extern void migrate_release_retire(const char *name);
+
+/*
+ * Only who owns every managed table, or the database, may change what releases
+ * there are: they hold up the contracts of all tables.
+ */
+extern void migrate_release_check_rights(void);
+
+/* Lock a release against being retired until the end of the transaction; it must be there. */
+extern void migrate_release_check_active(const char *name);
+
+#endif							/* MIGRATE_LIFECYCLE_RELEASE_H */

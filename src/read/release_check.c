@@ -1,0 +1,238 @@
+/*
+ * read/release_check.c
+ *		A pinned session uses only what its release knows.
+ *
+ * The statements of a client are looked at where they have been analyzed: views
+ * are not expanded then, so what counts is what the client wrote. A column that
+ * a migration adds which the release does not know, or removes which it knows,
+ * is refused with its place in the statement.
+ *
+ * Not looked at is the SQL of functions, triggers and rules: it belongs to the
+ * database, which knows all forms, and not to the client. Nor are the columns that
+ * "*" stands for, all of a table's in their order: who writes that takes what
+ * there is. And a column that gets a new type under its name goes on to be used
+ * under it on the table (published views show the release's own).
+ *
+ * Cost: one test for a session that is not pinned.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parse_node.h"
+#include "parser/parsetree.h"
+#include "tcop/tcopprot.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "convert/conversion.h"
+#include "convert/pin.h"
+#include "read/release_check.h"
+
+static post_parse_analyze_hook_type previous_post_parse_analyze = NULL;
+
+typedef struct CheckContext
+{
+	ParseState *pstate;
+	List	   *queries;		/* of Query *, innermost first */
+	List	   *of_stars;		/* of Var *: what "*" stands for */
+} CheckContext;
+
+/* ---- a column ---- */
+
+static void
+refuse(CheckContext *context, const Conversion *conversion, const LiveMigration *live,
+	   AttrNumber attno, const char *does, int location)
+{
+	const char *release = migrate_pin_release();
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_COLUMN),
+			 errmsg("column \"%s\" of relation \"%s\" is not known to release \"%s\"",
+					NameStr(TupleDescAttr(conversion->tupdesc, attno - 1)->attname),
+					get_rel_name(conversion->relid), release),
+			 errdetail("Migration \"%s\", which that release %s, %s it.",
+					   live->name, migrate_pin_knows(live->name) ? "has" : "lacks", does),
+			 errhint("Use the columns of that release, or SET migrate.release to another one."),
+			 parser_errposition(context->pstate, location)));
+}
+
+static void
+check_column(CheckContext *context, Oid relid, AttrNumber attno, int location)
+{
+	Conversion *conversion = migrate_conversion_get(relid);
+
+	if (conversion == NULL || attno <= 0 || !bms_is_member(attno, conversion->touched))
+		return;
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		const LiveMigration *live = &conversion->live[i];
+		bool		is_known = migrate_pin_knows(live->name);
+
+		if (!is_known && bms_is_member(attno, live->added))
+			refuse(context, conversion, live, attno, "adds", location);
+		if (is_known && bms_is_member(attno, live->removed) &&
+			!bms_is_member(attno, live->replaced))
+			refuse(context, conversion, live, attno, "removes", location);
+	}
+}
+
+/* ---- a query ---- */
+
+static RangeTblEntry *
+entry_of(CheckContext *context, const Var *var)
+{
+	Query	   *query;
+
+	if (var->varlevelsup >= list_length(context->queries))
+		return NULL;
+	query = list_nth(context->queries, var->varlevelsup);
+	if (var->varno <= 0 || var->varno > list_length(query->rtable))
+		return NULL;
+	return rt_fetch(var->varno, query->rtable);
+}
+
+/* How many columns "*" stands for if it begins here; 0 where it does not. */
+static int
+star_at(CheckContext *context, List *targets, int start)
+{
+	TargetEntry *first = list_nth_node(TargetEntry, targets, start);
+	RangeTblEntry *rte;
+	TupleDesc	desc;
+	Relation	rel;
+	int			count = 0;
+	bool		is_star = true;
+
+	if (!IsA(first->expr, Var))
+		return 0;
+	rte = entry_of(context, (Var *) first->expr);
+	if (rte == NULL || rte->rtekind != RTE_RELATION)
+		return 0;
+	rel = table_open(rte->relid, NoLock);
+	desc = RelationGetDescr(rel);
+	for (int i = 0; i < desc->natts && is_star; i++)
+	{
+		TargetEntry *target;
+
+		if (TupleDescAttr(desc, i)->attisdropped)
+			continue;
+		is_star = start + count < list_length(targets);
+		if (!is_star)
+			break;
+		target = list_nth_node(TargetEntry, targets, start + count);
+		is_star = IsA(target->expr, Var) && ((Var *) target->expr)->varattno == i + 1 &&
+			((Var *) target->expr)->varno == ((Var *) first->expr)->varno;
+		count++;
+	}
+	table_close(rel, NoLock);
+	return is_star ? count : 0;
+}
+
+static void
+note_stars(CheckContext *context, List *targets)
+{
+	int			n = 0;
+
+	while (n < list_length(targets))
+	{
+		int			count = star_at(context, targets, n);
+
+		for (int i = 0; i < count; i++)
+			context->of_stars = lappend(context->of_stars,
+										list_nth_node(TargetEntry, targets, n + i)->expr);
+		n += Max(count, 1);
+	}
+}
+
+/* The columns that a statement assigns; where an INSERT names none, that is a "*" too. */
+static void
+check_assigned(CheckContext *context, const Query *query, List *targets)
+{
+	RangeTblEntry *rte = rt_fetch(query->resultRelation, query->rtable);
+	ListCell   *lc;
+
+	if (rte->rtekind != RTE_RELATION)
+		return;
+	if (query->commandType == CMD_INSERT &&
+		list_length(targets) == list_length(rte->eref->colnames))
+		return;
+	foreach(lc, targets)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, lc);
+
+		if (!target->resjunk)
+			check_column(context, rte->relid, target->resno, exprLocation((Node *) target->expr));
+	}
+}
+
+static void
+check_assignments(CheckContext *context, const Query *query)
+{
+	ListCell   *lc;
+
+	if (query->commandType == CMD_INSERT || query->commandType == CMD_UPDATE)
+		check_assigned(context, query, query->targetList);
+	if (query->onConflict)
+		check_assigned(context, query, query->onConflict->onConflictSet);
+	foreach(lc, query->mergeActionList)
+		check_assigned(context, query, lfirst_node(MergeAction, lc)->targetList);
+}
+
+static bool
+check_node(Node *node, CheckContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+	{
+		RangeTblEntry *rte = entry_of(context, (Var *) node);
+
+		if (rte != NULL && rte->rtekind == RTE_RELATION &&
+			!list_member_ptr(context->of_stars, node))
+			check_column(context, rte->relid, ((Var *) node)->varattno,
+						 ((Var *) node)->location);
+		return false;
+	}
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+
+		context->queries = lcons(query, context->queries);
+		check_assignments(context, query);
+		if (query->commandType == CMD_SELECT)
+			note_stars(context, query->targetList);
+		note_stars(context, query->returningList);
+		(void) query_tree_walker(query, check_node, context, QTW_IGNORE_JOINALIASES);
+		context->queries = list_delete_first(context->queries);
+		return false;
+	}
+	return expression_tree_walker(node, check_node, context);
+}
+
+/* Did the client send it, and not a function of the database? */
+static bool
+is_of_client(const ParseState *pstate)
+{
+	return pstate->p_sourcetext != NULL && pstate->p_sourcetext == debug_query_string;
+}
+
+static void
+check_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
+{
+	if (previous_post_parse_analyze)
+		previous_post_parse_analyze(pstate, query, jstate);
+	if (query->commandType != CMD_UTILITY && migrate_pin_is_set() && is_of_client(pstate))
+	{
+		CheckContext context = {.pstate = pstate};
+
+		(void) check_node((Node *) query, &context);
+	}
+}
+
+void
+migrate_release_check_init(void)
+{
+	previous_post_parse_analyze = post_parse_analyze_hook;
+	post_parse_analyze_hook = check_analyzed;
+}
