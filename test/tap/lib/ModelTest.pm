@@ -160,7 +160,7 @@ sub record
 sub give_up
 {
 	my ($why) = @_;
-	diag("$why\n\nseed $seed");
+	diag("$why\n\nseed $seed, after " . count_done());
 	diag("the last statements:\n", map { "$_;\n" } @log) unless $why =~ /^CREATE EXTENSION/m;
 	fail('the table is as the model');
 	done_testing();
