@@ -137,35 +137,39 @@ table_columns(Relation rel, List *besides)
 	return columns;
 }
 
-/* The columns that migrations before this one add, but have not added yet. */
-static List *
+/*
+ * The columns that migrations before this one add, but have not added yet: name
+ * and type of each.
+ */
+static const char *const expected_columns =
+"WITH RECURSIVE before (name) AS ("
+" SELECT unnest($2) UNION SELECT unnest(m.depends_on) FROM before"
+"  JOIN migrate.migration m USING (name))"
+" SELECT c.name, c.type FROM before JOIN migrate.migration m USING (name)"
+"  JOIN migrate.added_column c ON c.migration = m.name"
+" WHERE m.relation = $1 AND m.state IN ('defined', 'rolled back')"
+" ORDER BY m.seq, c.\"position\"";
+
+static void
 add_expected_columns(Scope *scope, Oid relid, List *depends_on)
 {
 	ListCell   *lc;
 
-	foreach(lc, depends_on)
+	foreach(lc, migrate_store_fetch_rows(expected_columns,
+										 STORE_ARGS(store_relation(relid),
+													store_text_array(depends_on)), 2))
 	{
-		Migration  *before = migrate_migration_load(lfirst(lc), false, false);
-		ListCell   *added;
+		char	  **row = lfirst(lc);
+		ScopeColumn *column;
 
-		if (before->relid != relid ||
-			(before->state != MIGRATION_DEFINED && before->state != MIGRATION_ROLLED_BACK))
+		if (migrate_scope_find(scope, row[0]) != NULL)
 			continue;
-		foreach(added, before->added)
-		{
-			AddedColumn *definition = lfirst(added);
-			ScopeColumn *column = palloc0(sizeof(ScopeColumn));
-
-			if (migrate_scope_find(scope, definition->name) != NULL)
-				continue;
-			column->name = definition->name;
-			migrate_expression_parse_type(definition->type, &column->type,
-										  &column->typmod, &column->collation);
-			scope->columns = lappend(scope->columns, column);
-		}
-		add_expected_columns(scope, relid, before->depends_on);
+		column = palloc0(sizeof(ScopeColumn));
+		column->name = row[0];
+		migrate_expression_parse_type(row[1], &column->type, &column->typmod,
+									  &column->collation);
+		scope->columns = lappend(scope->columns, column);
 	}
-	return scope->columns;
 }
 
 static List *
