@@ -222,7 +222,8 @@ sub contract
 	meanwhile("CALL migrate.run('$name')", $model->names);
 	must($admin, "CALL migrate.run('$name')");
 	my $sql = 'SELECT migrate.contract(' . quoted($migration->{name}) . ", '20 s')";
-	if (@{ $migration->{mended} }) { must($admin, $sql); }
+	# What derives or mends ends with it, so nobody must write meanwhile.
+	if (@{ $migration->{mended} } || !@{ $migration->{remove} }) { must($admin, $sql); }
 	else { meanwhile($sql, without($migration->{remove})); }
 	$model->contract($migration);
 	return count_done('contracted');
