@@ -17,7 +17,7 @@ use MigrationMaker;
 use ModelTest;
 use TableLife;
 
-my ($node, $steps) = start_server(150);
+my ($node, $steps) = start_server(120);
 my ($life, $model, $maker, $traffic, @waiting);
 
 sub step { return $life->step(@_); }

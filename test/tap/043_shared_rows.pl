@@ -23,7 +23,7 @@ use MigrationMaker;
 use ModelTest;
 use PsqlPipe;
 
-my ($node, $steps) = start_server(800);
+my ($node, $steps) = start_server(600);
 my ($name, $model, $maker, $admin, $backfill, @clients, @changes, @sights, $converting);
 
 # ---- transactions ----
