@@ -164,6 +164,7 @@ CREATE TABLE bf_parts_32 (LIKE bf_parts_31 INCLUDING ALL EXCLUDING CONSTRAINTS);
 ALTER TABLE bf_parts_32 ADD CONSTRAINT row_version_2 CHECK (row_version >= 2);
 INSERT INTO bf_parts_32 (id, a, b, row_version) VALUES (260, 260, 2600, 2);
 ALTER TABLE bf_parts_3 ATTACH PARTITION bf_parts_32 FOR VALUES FROM (250) TO (300);
+UPDATE bf_parts_2 SET a = a;
 ALTER TABLE bf_parts DETACH PARTITION bf_parts_2;
 CALL migrate.run('bf_parts');
 SELECT state FROM migrate.status WHERE name = 'bf_parts';

@@ -32,6 +32,11 @@ INSERT INTO corner_defaults (id, full_name, first_name) VALUES (8, 'Carl Gauss',
 INSERT INTO corner_defaults (id, full_name, first_name) VALUES (9, 'not this', 'Nemo');
 MERGE INTO corner_defaults USING (VALUES (10)) v (i) ON id = i
 WHEN NOT MATCHED THEN INSERT (id, full_name, first_name) VALUES (i, 'not this', 'Nemo');
+-- each row of several for itself, also where they say their version
+INSERT INTO corner_defaults (id, full_name, first_name, last_name) VALUES
+	(11, 'Ada Lovelace', DEFAULT, DEFAULT), (12, 'not this', 'Grace', 'Hopper'), (13, 'not this', NULL, DEFAULT);
+INSERT INTO corner_defaults (id, full_name, first_name, last_name, row_version) VALUES
+	(14, 'Ada Lovelace', DEFAULT, DEFAULT, DEFAULT), (15, 'not this', NULL, NULL, DEFAULT), (16, 'Alan Turing', 'not', 'this', 1);
 SELECT id, full_name, first_name, last_name FROM corner_defaults ORDER BY id;
 SELECT migrate.rollback('corner_defaults', discard => true);
 DROP TABLE corner_defaults;
@@ -124,6 +129,7 @@ SELECT migrate.define('corner_unique', 'corner_unique', add => '"the b" integer'
 SELECT migrate.expand('corner_unique');
 ALTER TABLE corner_unique ADD UNIQUE ("the b");
 CREATE UNIQUE INDEX ON corner_unique (id, (abs("the b")));
+ALTER TABLE corner_unique ADD EXCLUDE USING btree ("the b" WITH =);
 CREATE INDEX ON corner_unique ("the b");
 CREATE UNIQUE INDEX corner_unique_old ON corner_unique (a);
 DROP INDEX corner_unique_old;
@@ -134,7 +140,7 @@ SELECT migrate.contract('corner_unique', '20 s');
 DROP TABLE corner_unique;
 
 --
--- Partitions come and go with their rows as they are stored; nobody is misled by the
+-- Partitions come and go with their rows as they are stored, and nobody is misled by the
 -- version that a partition gives its rows by default
 --
 
@@ -147,7 +153,8 @@ SELECT migrate.define('corner_parts', 'corner_parts', add => 'b integer',
 	up => 'b = a * 10', down => 'a = b / 10', remove => '{a}');
 SELECT migrate.expand('corner_parts');
 UPDATE corner_parts SET b = b + 1 WHERE id = 11;
--- it goes as it is, and takes rows of its own
+UPDATE corner_parts SET a = a WHERE id IN (10, 12);
+-- it goes converted, and takes rows of its own
 ALTER TABLE corner_parts DETACH PARTITION corner_parts_1 CONCURRENTLY;
 INSERT INTO corner_parts_1 VALUES (13, 13, DEFAULT, 130);
 SELECT * FROM corner_parts_1 ORDER BY id;
@@ -163,7 +170,7 @@ ALTER TABLE corner_parts ATTACH PARTITION corner_parts_2 FOR VALUES FROM (20) TO
 INSERT INTO corner_parts_2 (id, b) VALUES (20, 205);
 SELECT id, a, b, row_version FROM corner_parts WHERE id >= 10 ORDER BY id;
 CALL migrate.run('corner_parts');
--- nothing to warn of
+-- when all are converted anyone may go
 ALTER TABLE corner_parts DETACH PARTITION corner_parts_0;
 SELECT migrate.contract('corner_parts', '20 s');
 DROP TABLE corner_parts, corner_parts_0;

@@ -56,6 +56,14 @@ SELECT migrate.define('def_split', 'def.users',
 	down => $$full_name = first_name || ' ' || last_name$$);
 \echo :LAST_ERROR_SQLSTATE
 
+SELECT migrate.define('def_split', 'users', :rest down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
+\echo :LAST_ERROR_SQLSTATE
+CREATE TABLE others (LIKE users);
+SELECT migrate.define('def_split', 'others', comment => 'two names',
+	:rest down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
+\echo :LAST_ERROR_SQLSTATE
+DROP TABLE others;
+
 -- What the parser refuses, with the place in the user's own text.
 SELECT migrate.define('def_bad', 'users', add => 'a text, b nosuchtype');
 \echo :LAST_ERROR_SQLSTATE
@@ -116,7 +124,20 @@ SELECT migrate.define('def_bad', 'users', add => 'a integer', up => 'a = $1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'users', add => 'a integer[]', up => 'a[1] = age');
 \echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'users', add => 'a pair', up => 'a.b = full_name');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'users', add => 'a integer, b text', up => '(a, b.x) = (1, 2)');
+\echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'users', add => 'a integer', up => 'a = DEFAULT');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'users', add => 'a text', down => 'full_name = DEFAULT');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'users', add => 'a text', up => 'a = age::text || other.full_name');
+\echo :LAST_ERROR_SQLSTATE
+-- another table's qualifier is no way to name an old column that a new one replaces
+SELECT migrate.define('def_bad', 'users', add => 'age bigint', up => 'age = other.age');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'users', add => 'a integer', up => 'a = age, row_version = 3');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'users', add => 'a text', up => 'a = users');
 \echo :LAST_ERROR_SQLSTATE
@@ -148,6 +169,7 @@ CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
 CREATE TABLE inh_parent (i integer);
 CREATE TABLE inh_child () INHERITS (inh_parent);
 CREATE TABLE typed OF pair;
+CREATE TABLE computed (i integer, j integer GENERATED ALWAYS AS (i + 1) STORED);
 CREATE FOREIGN DATA WRAPPER migrate_def_wrapper;
 CREATE SERVER migrate_def_server FOREIGN DATA WRAPPER migrate_def_wrapper;
 CREATE FOREIGN TABLE a_foreign (i integer) SERVER migrate_def_server;
@@ -172,6 +194,15 @@ SELECT migrate.define('def_bad', 'parted_1', add => 'a text');
 SELECT migrate.define('def_bad', 'inh_parent', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'typed', add => 'x text');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'computed', up => 'j = 1');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'computed', add => 'k integer', up => 'k = j', down => 'j = k');
+\echo :LAST_ERROR_SQLSTATE
+-- an inherited column, which queries on the parent read as it is stored
+SELECT migrate.define('def_bad', 'inh_child', up => 'i = i + 0');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'inh_child', remove => '{i}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'parted', remove => '{i}');
 \echo :LAST_ERROR_SQLSTATE

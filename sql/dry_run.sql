@@ -85,6 +85,17 @@ SELECT migrate.define('dry_dot', 'names', up => $$name = regexp_replace(name, '^
 SELECT * FROM try('dry_dot');
 
 --
+-- rows that need no conversion are not tried; without up or down there is nothing to fail
+--
+SELECT migrate.forget('dry_dot');
+SELECT migrate.define('dry_need', 'names', up => $$name = 1 / (id - 2)$$, needed => 'id <> 2 AND name IS NOT NULL AND id > 100');
+SELECT * FROM try('dry_need');
+SELECT migrate.define('dry_remove', 'names', remove => '{name}');
+SELECT * FROM try('dry_remove');
+SELECT migrate.forget('dry_remove');
+SELECT migrate.forget('dry_need');
+
+--
 -- an up that writes: it must not
 --
 CREATE TABLE log (line text);
@@ -94,7 +105,6 @@ CREATE FUNCTION noisy(text) RETURNS text STABLE LANGUAGE plpgsql
 	AS $$BEGIN RETURN dry_run.write_line($1); END$$;
 CREATE FUNCTION sly(text) RETURNS text STABLE LANGUAGE plpgsql
 	AS $$BEGIN PERFORM set_config('transaction_read_only', 'off', false); RETURN $1 || current_user; END$$;
-SELECT migrate.forget('dry_dot');
 SET client_min_messages = warning;
 SELECT migrate.define('dry_noisy', 'names', add => 'loud text', up => 'loud = noisy(name)');
 SELECT migrate.define('dry_sly', 'names', add => 'sly text', up => 'sly = sly(name)', depends_on => '{}');
@@ -126,6 +136,8 @@ SELECT * FROM migrate.dry_run('nosuch');
 SELECT * FROM migrate.dry_run(NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM migrate.dry_run('dry_born', 0);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM migrate.dry_run('dry_born', -1);
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM migrate.dry_run('dry_born', 100.5);
 \echo :LAST_ERROR_SQLSTATE

@@ -53,8 +53,11 @@ ALTER TABLE "order" RENAME CONSTRAINT row_version_3 TO rv;
 DROP TRIGGER "!migrate" ON "order";
 ALTER TABLE "order" DISABLE TRIGGER "!migrate";
 \echo :LAST_ERROR_SQLSTATE
+-- of all at once, ours stay as they are
 ALTER TABLE "order" DISABLE TRIGGER USER;
-ALTER TABLE "order" DISABLE TRIGGER ALL;
+ALTER TABLE "order" DISABLE TRIGGER ALL, DISABLE TRIGGER "!migrate";
+ALTER TABLE "order" ENABLE TRIGGER ALL;
+SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = '"order"'::regclass AND NOT tgisinternal ORDER BY tgname;
 ALTER TABLE "order" ENABLE REPLICA TRIGGER "!migrate";
 ALTER TRIGGER "!migrate" ON "order" RENAME TO "renamed";
 DROP TRIGGER "~migrate" ON "order";
@@ -174,6 +177,7 @@ ALTER TABLE parted_2 DROP CONSTRAINT row_version_2;
 ALTER TABLE parted_2 DROP COLUMN b;
 ALTER TABLE parted DROP COLUMN b;
 DROP TABLE parted_1;
+UPDATE parted_2 SET a = a;
 ALTER TABLE parted DETACH PARTITION parted_2;
 DROP TABLE parted_2;
 SELECT * FROM parted;

@@ -38,7 +38,12 @@ SELECT migrate.create_index('idx_split', 'full_name');
 SELECT migrate.create_index('idx_split', 'last, full_name');
 SELECT migrate.create_index('idx_split', 'row_version');
 SELECT migrate.create_index('idx_split', 'tenant');
-SELECT migrate.create_index('idx_split', 'lower(last)');
+SELECT migrate.create_index('idx_split', 'lower(full_name)');
+SELECT migrate.create_index('idx_split', '(idx_users)');
+SELECT migrate.create_index('idx_split', '(random() + length(last))');
+SELECT migrate.create_index('idx_split', '(SELECT last)');
+SELECT migrate.create_index('idx_split', '(lower(lost))');
+SELECT migrate.create_index('idx_split', '(upper(first) || secret)', while_stale => true);
 SELECT migrate.create_index('idx_split', 'first,, last');
 SELECT migrate.create_index('idx_split', 'last) INCLUDE (id');
 SELECT migrate.create_index('idx_split', 'last) WHERE (id > 5');
@@ -46,10 +51,6 @@ SELECT migrate.create_index('idx_split', 'last); DROP TABLE idx_users; SELECT (1
 SELECT migrate.create_index('idx_split', 'last COLLATE "nowhere"');
 SELECT migrate.create_index('idx_split', 'last int4_ops');
 SELECT migrate.create_index('idx_split', 'secret', while_stale => true);
-CREATE TABLE idx_parts (id integer, a text) PARTITION BY RANGE (id);
-SELECT migrate.define('idx_parts', 'idx_parts', add => 'b text', up => 'b = upper(a)');
-SELECT migrate.expand('idx_parts');
-SELECT migrate.create_index('idx_parts', 'b');
 CREATE ROLE idx_owner;
 CREATE ROLE idx_other;
 CREATE SCHEMA idx_schema;
@@ -147,9 +148,19 @@ INSERT INTO idx_stale (id, full_name) VALUES (3001, 'x l1900');
 UPDATE idx_stale SET full_name = 'x l17' WHERE id = 1900;
 UPDATE idx_stale SET full_name = full_name || 'x' WHERE id = 1900;
 
+-- ON CONFLICT finds it, and goes on working, prepared too.
+PREPARE idx_upsert (varchar, text) AS INSERT INTO idx_stale (id, first, last) VALUES (4000, $2, $1)
+	ON CONFLICT (last) DO UPDATE SET first = EXCLUDED.first || '!' RETURNING id, first, last, full_name;
+EXECUTE idx_upsert ('l17', 'stale');
+EXECUTE idx_upsert ('l17', 'converted');
+INSERT INTO idx_stale (id, full_name) VALUES (4000, 'old l18') ON CONFLICT (last) DO NOTHING;
+INSERT INTO idx_stale (id, first) VALUES (4000, 'x') ON CONFLICT (first) DO NOTHING;
+
 -- Exchanged when the migration is complete.
 CALL migrate.run('idx_stale');
+EXECUTE idx_upsert ('l17', 'complete');
 CALL idx_await('!migrate_idx_stale_last_key', false);
+EXECUTE idx_upsert ('l17', 'exchanged');
 CALL idx_await('!migrate_idx_stale_tenant_first_idx', false);
 SELECT * FROM idx_indexes WHERE relation = 'idx_stale'::regclass;
 SET enable_seqscan = off;
@@ -159,6 +170,16 @@ SELECT * FROM migrate.check_contract('idx_stale') WHERE NOT ok;
 SELECT migrate.contract('idx_stale');
 SELECT * FROM idx_indexes WHERE relation = 'idx_stale'::regclass;
 
+-- An exclusion constraint would not know what stale rows read as, either.
+CREATE TABLE idx_exclude (id integer PRIMARY KEY, a integer);
+INSERT INTO idx_exclude VALUES (1, 1);
+SELECT migrate.define('idx_exclude', 'idx_exclude', add => 'b integer', up => 'b = a');
+SELECT migrate.expand('idx_exclude');
+ALTER TABLE idx_exclude ADD EXCLUDE (b WITH =);
+CALL migrate.run('idx_exclude');
+ALTER TABLE idx_exclude ADD EXCLUDE (b WITH =);
+SELECT migrate.contract('idx_exclude');
+
 -- Duplicates hold the completion back, and are said.
 CREATE TABLE idx_dup (id integer PRIMARY KEY, a text) WITH (autovacuum_enabled = off);
 INSERT INTO idx_dup VALUES (1, 'x'), (2, 'X'), (3, 'y');
@@ -166,7 +187,7 @@ SELECT migrate.define('idx_dup', 'idx_dup', add => 'b text', up => 'b = upper(a)
 SELECT migrate.expand('idx_dup');
 SELECT migrate.create_index('idx_dup', 'b', is_unique => true);
 CALL migrate.run('idx_dup');
-SELECT migration, row_key, sqlstate, message, attempts FROM migrate.failures WHERE relation = 'idx_dup'::regclass;
+SELECT migration, row_key, sqlstate, message, attempts FROM migrate.failures WHERE relation = 'idx_dup'::regclass ORDER BY row_key;
 SELECT phase, last_error FROM migrate.progress WHERE migration = 'idx_dup';
 SELECT state, failures, contractable FROM migrate.status WHERE name = 'idx_dup';
 SELECT * FROM idx_indexes WHERE relation = 'idx_dup'::regclass;	-- nothing is in the way of writes
@@ -192,10 +213,11 @@ CALL migrate.run('idx_dup', 1);
 UPDATE idx_dup SET a = 'X' WHERE id = 2;
 CALL migrate.run('idx_dup');
 SELECT * FROM idx_indexes WHERE relation = 'idx_dup'::regclass;
-SELECT row_key, sqlstate FROM migrate.failures WHERE relation = 'idx_dup'::regclass;
+SELECT row_key, sqlstate FROM migrate.failures WHERE relation = 'idx_dup'::regclass ORDER BY row_key;
 
 -- To give it up is a way out, too.
 SELECT migrate.drop_index('idx_dup', 'idx_dup_b_key');
+SELECT count(*) FROM migrate.failures WHERE relation = 'idx_dup'::regclass;
 CALL migrate.run('idx_dup');
 SELECT state FROM migrate.status WHERE name = 'idx_dup';
 
@@ -222,3 +244,161 @@ SELECT migrate.rollback('idx_chain2');
 CALL migrate.run('idx_chain');
 CALL idx_await('!migrate_idx_chain_b_idx', false);
 SELECT * FROM idx_indexes WHERE relation = 'idx_chain'::regclass;
+
+-- On expressions over new columns, of both kinds.
+CREATE TABLE idx_expr (id integer PRIMARY KEY, tenant integer DEFAULT 7, a text) WITH (autovacuum_enabled = off);
+INSERT INTO idx_expr (id, a) SELECT i, 'X' || i FROM generate_series(1, 500) AS i;
+CREATE FUNCTION idx_double(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT $1 || $1 $$;
+SELECT migrate.define('idx_expr', 'idx_expr', add => 'b text', up => 'b = a', down => 'a = b');
+SELECT migrate.expand('idx_expr');
+SELECT migrate.create_index('idx_expr', '(b), lower(b) text_pattern_ops DESC, (left(b, 3) COLLATE "C")');
+SELECT migrate.create_index('idx_expr', 'tenant, lower(b)', is_unique => true, while_stale => true);
+SELECT migrate.create_index('idx_expr', 'public.idx_double(b)', while_stale => true);
+CALL migrate.run('idx_expr', 50);
+CALL idx_await('!migrate_idx_expr_tenant_lower_key', true);
+CALL idx_await('!migrate_idx_expr_idx_double_idx', true);
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SELECT idx_scans('SELECT * FROM idx_expr WHERE tenant = 7 AND lower(b) = ''x400''');
+SELECT idx_scans('SELECT * FROM idx_expr WHERE idx_double(b) = ''X400X400''');
+SELECT id, b FROM idx_expr WHERE lower(b) = 'x400' AND tenant = 7;
+INSERT INTO idx_expr (id, b) VALUES (1000, 'x400') ON CONFLICT (tenant, lower(b)) DO UPDATE SET b = 'x400' RETURNING id, a, b;
+INSERT INTO idx_expr (id, a) VALUES (1000, 'x401');
+CALL migrate.run('idx_expr');
+SELECT state FROM migrate.status WHERE name = 'idx_expr';
+INSERT INTO idx_expr (id, b) VALUES (1000, 'X400') ON CONFLICT (tenant, lower(b)) DO UPDATE SET b = 'X400' RETURNING id, a, b;
+CALL idx_await('!migrate_idx_expr_tenant_lower_key', false);
+CALL idx_await('!migrate_idx_expr_idx_double_idx', false);
+SELECT idx_scans('SELECT * FROM idx_expr WHERE tenant = 7 AND lower(b) = ''x400''');
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+SELECT indexdef FROM pg_indexes WHERE tablename = 'idx_expr' ORDER BY 1;
+SELECT migrate.contract('idx_expr');
+
+-- What an expression calls, also when it is folded, is called as the table's owner.
+GRANT CREATE ON SCHEMA idx_schema TO idx_owner;
+SET ROLE idx_owner;
+CREATE FUNCTION idx_schema.as_owner(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	IF current_user <> 'idx_owner' THEN
+		RAISE EXCEPTION 'called as another role';
+	END IF;
+	RETURN $1;
+END $$;
+SELECT migrate.create_index('idx_owned', 'idx_schema.as_owner(b), (b || idx_schema.as_owner(''!''))');
+RESET ROLE;
+CALL migrate.run('idx_schema.idx_owned');
+SELECT state FROM migrate.status WHERE name = 'idx_owned';
+
+-- A name that is taken meanwhile is not ours to drop, nor is what has it taken for ours.
+CREATE TABLE idx_taken (id integer PRIMARY KEY, a integer);
+INSERT INTO idx_taken VALUES (1, 1), (2, 1);
+SELECT migrate.define('idx_taken', 'idx_taken', add => 'b integer', up => 'b = id');
+SELECT migrate.expand('idx_taken');
+SELECT migrate.create_index('idx_taken', 'b', is_unique => true);
+CREATE TABLE idx_thief (id integer);
+CREATE INDEX idx_taken_b_key ON idx_thief (id);
+CALL migrate.run('idx_taken');
+SELECT row_key, sqlstate, message FROM migrate.failures WHERE migration = 'idx_taken';
+SELECT * FROM idx_indexes WHERE index = 'idx_taken_b_key';
+SET migrate.guard = off;
+DROP INDEX idx_taken_b_key;
+CREATE INDEX idx_taken_b_key ON idx_taken (a);
+RESET migrate.guard;
+SELECT migrate.retry('idx_taken');
+CALL migrate.run('idx_taken');
+SELECT row_key, sqlstate, attempts FROM migrate.failures WHERE migration = 'idx_taken';
+SELECT * FROM idx_indexes WHERE index = 'idx_taken_b_key';
+SET migrate.guard = off;
+DROP INDEX idx_taken_b_key;
+RESET migrate.guard;
+SELECT migrate.retry('idx_taken');
+CALL migrate.run('idx_taken');
+SELECT * FROM idx_indexes WHERE index = 'idx_taken_b_key';
+SELECT state FROM migrate.status WHERE name = 'idx_taken';
+
+-- Of partitioned tables: each leaf's is built, then they are made one.
+CREATE TABLE idx_parts (id integer, region integer, a text) PARTITION BY RANGE (id);
+CREATE TABLE idx_part1 PARTITION OF idx_parts FOR VALUES FROM (0) TO (100);
+CREATE TABLE idx_part2 (junk integer, a text, region integer, id integer) PARTITION BY LIST (region);
+ALTER TABLE idx_part2 DROP COLUMN junk;
+CREATE TABLE idx_part21 (region integer, more integer, id integer, a text);
+ALTER TABLE idx_part21 DROP COLUMN more;
+ALTER TABLE idx_part2 ATTACH PARTITION idx_part21 FOR VALUES IN (1);
+ALTER TABLE idx_parts ATTACH PARTITION idx_part2 FOR VALUES FROM (100) TO (200);
+CREATE TABLE idx_part3 PARTITION OF idx_parts FOR VALUES FROM (200) TO (300);
+INSERT INTO idx_parts SELECT i, 1, 'x' || i FROM generate_series(0, 299) AS i;
+CREATE VIEW idx_part_indexes AS
+	SELECT i.indrelid::regclass AS relation, c.relkind, i.indisunique, i.indisvalid, c.relispartition AS attached,
+		CASE WHEN c.relname ~ '^!' THEN 'interim' WHEN i.indrelid::regclass::text IN ('idx_part2') THEN 'of the server''s choice'
+			ELSE c.relname END AS name
+	FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid::regclass::text LIKE 'idx\_part%'
+	ORDER BY 1, i.indisunique, 6;
+SELECT migrate.define('idx_parts', 'idx_parts', add => 'b text', up => 'b = upper(a)', down => 'a = lower(b)');
+SELECT migrate.expand('idx_parts');
+SELECT migrate.create_index('idx_parts', 'b', is_unique => true);
+SELECT migrate.create_index('idx_parts', 'b, id', is_unique => true);
+SELECT migrate.create_index('idx_parts', 'b, region, id', is_unique => true, while_stale => true);
+SELECT migrate.create_index('idx_parts', 'lower(b) DESC');
+CALL migrate.run('idx_parts', 50);
+CREATE PROCEDURE idx_await_leaves(indexes integer) LANGUAGE plpgsql AS $$
+BEGIN
+	WHILE indexes <> (SELECT count(*) FROM idx_part_indexes WHERE name = 'interim' AND indisvalid) LOOP
+		COMMIT;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END $$;
+CALL idx_await_leaves(3);
+SELECT * FROM idx_part_indexes;
+SET enable_seqscan = off;
+SET enable_bitmapscan = off;
+SELECT regexp_replace(idx_scans('SELECT * FROM idx_parts WHERE b = ''X150'' AND id = 150'), '"!migrate_idx_part21_\w+"', 'the interim index');
+RESET enable_seqscan;
+RESET enable_bitmapscan;
+SELECT id, b FROM idx_parts WHERE b IN ('X50', 'X150', 'X250') ORDER BY id;
+-- Partitions that come and go meanwhile.
+CREATE TABLE idx_part22 PARTITION OF idx_part2 FOR VALUES IN (2);
+INSERT INTO idx_parts VALUES (110, 2, 'two');
+DROP TABLE idx_part3;
+CALL migrate.run('idx_parts');
+CALL idx_await_leaves(0);
+SELECT state FROM migrate.status WHERE name = 'idx_parts';
+SELECT * FROM idx_part_indexes;
+INSERT INTO idx_parts (id, region, b) VALUES (150, 1, 'X150') ON CONFLICT (b, region, id) DO UPDATE SET b = 'again' RETURNING a, b;
+INSERT INTO idx_parts (id, region, a) VALUES (110, 2, 'two');
+CREATE TABLE idx_part4 PARTITION OF idx_parts FOR VALUES FROM (400) TO (500);
+DROP INDEX idx_parts_b_region_id_key;
+SELECT migrate.drop_index('idx_parts', 'idx_parts_lower_idx');
+SELECT * FROM idx_part_indexes WHERE relation = 'idx_part4'::regclass;
+SELECT migrate.rollback('idx_parts');
+SELECT * FROM idx_part_indexes;
+-- Given up, and rolled back, while it is built.
+SELECT migrate.expand('idx_parts');
+SELECT migrate.create_index('idx_parts', 'b', while_stale => true);
+SELECT migrate.create_index('idx_parts', 'b DESC', while_stale => true);
+CALL migrate.run('idx_parts', 1);
+CALL idx_await_leaves(8);
+SELECT migrate.drop_index('idx_parts', 'idx_parts_b_idx');
+SELECT count(*) FROM idx_part_indexes;
+SELECT migrate.rollback('idx_parts');
+SELECT count(*) FROM idx_part_indexes;
+-- A duplicate in a partition, found while rows are stale; the keys may be in one
+-- index each. Nothing that is not valid is left.
+INSERT INTO idx_parts SELECT 110 + i, 1, 'twice' FROM generate_series(0, 1) AS i;
+UPDATE idx_parts SET id = 110 WHERE id = 111 AND a = 'twice';
+UPDATE idx_parts SET id = 110 WHERE a = 'twice';
+SELECT migrate.expand('idx_parts');
+SELECT migrate.create_index('idx_parts', 'lower(b), id, region', is_unique => true, while_stale => true);
+CALL migrate.run('idx_parts');
+SELECT relation, row_key IS NOT NULL AS has_key, sqlstate, message FROM migrate.failures
+	WHERE migration = 'idx_parts' AND row_key ? 'ctid';
+SELECT row_key, sqlstate FROM migrate.failures WHERE migration = 'idx_parts' AND row_key ? 'index';
+SELECT count(*) FROM idx_part_indexes WHERE NOT indisvalid;
+DELETE FROM idx_parts WHERE ctid = (SELECT min(ctid) FROM idx_parts WHERE a = 'twice');
+SELECT migrate.retry('idx_parts');
+CALL migrate.run('idx_parts');
+CALL idx_await_leaves(0);
+SELECT count(*) FROM migrate.failures WHERE migration = 'idx_parts';
+SELECT state FROM migrate.status WHERE name = 'idx_parts';
+SELECT migrate.contract('idx_parts');
+SELECT indexname FROM pg_indexes WHERE tablename LIKE 'idx\_part%' AND tablename <> 'idx_part2' ORDER BY 1;

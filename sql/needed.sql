@@ -246,6 +246,19 @@ SELECT migrate.define('needed_hiding', 'hiding', add => 'b text', up => 'b = a',
 SELECT migrate.expand('needed_hiding');
 SELECT id, b FROM hiding ORDER BY id;
 
+-- The proof is known again by whatever names are quoted in the session that looks for it.
+CREATE TABLE quoted (id integer PRIMARY KEY, a text);
+INSERT INTO quoted VALUES (1, 'x'), (2, NULL);
+SELECT migrate.define('needed_quoted', 'quoted', add => 'b text', up => 'b = upper(a)', needed => 'a IS NOT NULL');
+SET quote_all_identifiers = on;
+SELECT migrate.expand('needed_quoted');
+RESET quote_all_identifiers;
+CALL migrate.run('quoted', 1);
+SET quote_all_identifiers = on;
+CALL migrate.run('quoted');
+RESET quote_all_identifiers;
+SELECT state FROM migrate.status WHERE name = 'needed_quoted';
+
 SET client_min_messages = error;
 SELECT count(migrate.rollback(name, discard => true)) FROM (SELECT name FROM migrate.migration
 	WHERE name LIKE 'needed%' AND state IN ('expanded', 'complete') ORDER BY seq DESC) m;

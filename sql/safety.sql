@@ -144,6 +144,51 @@ SELECT migrate.rollback('safety_restored_2');
 SELECT migrate.rollback('safety_restored');
 RESET client_min_messages;
 
+-- A sub-query reads as the owner as well: what he may not see nobody sees through it,
+-- and what is behind a view, a policy or a function in it runs as he, restricted.
+RESET ROLE;
+CREATE TABLE vault (id integer, word text);
+INSERT INTO vault VALUES (1, 'gold');
+SET ROLE migrate_mallory;
+CREATE TABLE words (id integer PRIMARY KEY, word text, reader name DEFAULT 'nobody');
+INSERT INTO words VALUES (1, 'one'), (2, 'two');
+CREATE FUNCTION peep(text) RETURNS boolean LANGUAGE plpgsql STABLE AS
+	$$ BEGIN RETURN safety.take($1) IS NOT NULL; END $$;
+ALTER TABLE words ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY words_policy ON words USING (peep(word));
+CREATE VIEW words_view AS SELECT id, safety.take(word) AS word FROM words;
+CREATE TABLE bait3 (id integer PRIMARY KEY, a text);
+INSERT INTO bait3 VALUES (1, 'x'), (2, 'y');
+SET client_min_messages = warning;
+SELECT migrate.define('safety_sub', 'bait3', add => 'b text, c text', up => $$
+	b = (SELECT word FROM words_view w WHERE w.id = bait3.id),
+	c = (SELECT string_agg(word, ' ' ORDER BY word) || current_user FROM words WHERE peep(word))$$);
+SELECT migrate.define('safety_vault', 'bait3', add => 'd text', up => 'd = (SELECT word FROM vault v WHERE v.id = bait3.id)');
+RESET client_min_messages;
+SELECT migrate.expand('safety_sub');
+SELECT migrate.expand('safety_vault');
+GRANT SELECT, INSERT ON bait3 TO migrate_stranger;
+RESET ROLE;
+SELECT b, c FROM bait3 ORDER BY id;
+EXPLAIN (VERBOSE, COSTS OFF) SELECT c FROM bait3;
+INSERT INTO bait3 VALUES (3, 'z');
+SELECT d FROM bait3;
+\echo :LAST_ERROR_SQLSTATE
+SET ROLE migrate_stranger;
+SELECT b, c FROM bait3 ORDER BY id;
+SELECT d FROM bait3;
+RESET ROLE;
+CALL migrate.run('bait3');
+SELECT migration, sqlstate, message FROM migrate.failures WHERE relation = 'bait3'::regclass ORDER BY row_key::text;
+GRANT SELECT ON vault TO migrate_mallory;
+SELECT migrate.retry('bait3');
+CALL migrate.run('bait3');
+INSERT INTO bait3 VALUES (4, 'z') RETURNING c, d;
+SELECT id, b, c, d, row_version FROM bait3 ORDER BY id;
+SELECT is_foul(), count(*) FROM bomb;
+SELECT migrate.rollback('safety_vault', discard => true);
+SELECT migrate.rollback('safety_sub', discard => true);
+
 -- What shadows built-in names on the reader's path is not found.
 RESET ROLE;
 CREATE TABLE pg_temp.managed (relation regclass);

@@ -52,10 +52,30 @@ compat_inserted_columns(List *permission_infos, RangeTblEntry *rte)
 #endif
 }
 
+/* Those that its UPDATE names. */
+static inline Bitmapset *
+compat_updated_columns(List *permission_infos, RangeTblEntry *rte)
+{
+#if PG_VERSION_NUM >= 160000
+	if (rte->perminfoindex == 0)
+		return NULL;
+	return getRTEPermissionInfo(permission_infos, rte)->updatedCols;
+#else
+	return rte->updatedCols;
+#endif
+}
+
 #if PG_VERSION_NUM >= 160000
 #define compat_query_perminfos(query) ((query)->rteperminfos)
 #else
 #define compat_query_perminfos(query) NIL
+#endif
+
+/* IS JSON, where the server has it. */
+#if PG_VERSION_NUM >= 160000
+#define compat_is_json_predicate(node)	IsA(node, JsonIsPredicate)
+#else
+#define compat_is_json_predicate(node)	false
 #endif
 
 /* The STORAGE clause of a column definition. */

@@ -12,6 +12,7 @@
 #include <limits.h>
 
 #include "utils/guc.h"
+#include "utils/plancache.h"
 
 #include "guc.h"
 #include "migrate.h"
@@ -21,6 +22,7 @@ int			migrate_guc_max_workers = 2;
 int			migrate_guc_naptime = 60;
 int			migrate_guc_max_rows_per_second = 0;
 int			migrate_guc_target_batch_time = 100;
+bool		migrate_guc_read_repair = false;
 int			migrate_guc_lock_timeout = 2000;
 int			migrate_guc_lock_attempts = 30;
 bool		migrate_guc_guard = true;
@@ -43,6 +45,14 @@ define_int(const char *name, int *variable, int value, int min, int max, int uni
 {
 	DefineCustomIntVariable(name, summary, detail, variable, value, min, max,
 							context, unit, NULL, NULL, NULL);
+}
+
+/* What reads note is part of their plans. */
+static void
+assign_read_repair(bool value, void *extra)
+{
+	if (value != migrate_guc_read_repair)
+		ResetPlanCache();
 }
 
 static bool
@@ -76,6 +86,11 @@ migrate_guc_init(void)
 	define_int("migrate.target_batch_time", &migrate_guc_target_batch_time, 100, 1, 60000, GUC_UNIT_MS, PGC_USERSET,
 			   "Sets how long one transaction of the conversion should take.",
 			   "A batch grows or shrinks to meet it. Rows that a batch converts are locked until it commits.");
+	DefineCustomBoolVariable("migrate.read_repair",
+							 "Has rows that are read converted before others.",
+							 "Blocks in which a read of new columns meets stale rows are noted for whoever converts the table.",
+							 &migrate_guc_read_repair, false, PGC_USERSET, 0,
+							 NULL, assign_read_repair, NULL);
 	define_int("migrate.lock_timeout", &migrate_guc_lock_timeout, 2000, 1, INT_MAX, GUC_UNIT_MS, PGC_USERSET,
 			   "Sets how long one attempt at a strong table lock waits.",
 			   "Other sessions queue behind such an attempt, so that it is given up and made again.");

@@ -16,6 +16,9 @@ extern int	migrate_guc_naptime;	/* seconds */
 extern int	migrate_guc_max_rows_per_second;	/* 0: no limit */
 extern int	migrate_guc_target_batch_time;	/* milliseconds */
 
+/* Whether reads note the blocks in which they meet stale rows. */
+extern bool migrate_guc_read_repair;
+
 /* How expand, contract and rollback ask for their strong lock. */
 extern int	migrate_guc_lock_timeout;	/* milliseconds */
 extern int	migrate_guc_lock_attempts;

@@ -30,10 +30,14 @@
 
 /*
  * Triggers of one event fire in the order of their names' bytes: ours come
- * before and after any that a person would name.
+ * before and after any others (guard/trigger_guard.c).
  */
 #define MIGRATE_TRIGGER_NAME	"!migrate"
 #define MIGRATE_LAST_TRIGGER_NAME	"~migrate"
+
+/* Those of a table on which writes may be deferred: AFTER triggers. */
+#define MIGRATE_DEFER_TRIGGER_NAME	"!migrate_defer"
+#define MIGRATE_MEND_TRIGGER_NAME	"!migrate_mend"
 
 /* How the names of indexes on what stale rows read as begin. */
 #define MIGRATE_INDEX_PREFIX	"!migrate"

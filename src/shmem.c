@@ -1,7 +1,7 @@
 /*
  * shmem.c
- *		What the server's processes tell each other: that there is work, who is
- *		at work, and who merely waits for it.
+ *		What the server's processes tell each other: that there is work, where it
+ *		is wanted first, who is at work, and who merely waits for it.
  *
  * Nothing here needs to survive: a crash of any process empties all of it,
  * and the launcher, when it starts again, looks at every database. What is to
@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -58,6 +59,8 @@ initialize(void)
 	memset(migrate_shared, 0, offsetof(MigrateShared, waiters));
 	migrate_shared->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
 	migrate_shared->look_everywhere = true;
+	for (int i = 0; i < MIGRATE_NOTED_BLOCKS; i++)
+		pg_atomic_init_u64(&migrate_shared->noted_blocks[i], 0);
 	migrate_shared->nbackends = COMPAT_BACKEND_COUNT;
 	migrate_shared->pins = (PinSlot *) ((char *) migrate_shared + waiters_size());
 	memset(migrate_shared->pins, 0, COMPAT_BACKEND_COUNT * sizeof(PinSlot));
@@ -179,6 +182,72 @@ migrate_shmem_is_waiting(VirtualTransactionId vxid)
 	return migrate_shared != NULL &&
 		index >= 0 && index < migrate_shared->nbackends &&
 		pg_atomic_read_u32(&migrate_shared->waiters[index]) == vxid.localTransactionId;
+}
+
+/* ---- blocks that reads have noted ---- */
+
+/* Never zero, so that a note never looks like none. */
+static uint32
+heap_tag(Oid heap)
+{
+	return hash_combine(murmurhash32(MyDatabaseId), murmurhash32(heap)) | 1;
+}
+
+static uint64
+make_note(uint32 tag, BlockNumber block)
+{
+	return (uint64) tag << 32 | block;
+}
+
+/* Neighbours are kept in neighbouring places. */
+static pg_atomic_uint64 *
+place_of(uint32 tag, BlockNumber block)
+{
+	return &migrate_shared->noted_blocks[(tag + block) % MIGRATE_NOTED_BLOCKS];
+}
+
+/* For each stale row that is read: most find that it is noted, and write nothing. */
+void
+migrate_shmem_note_block(Oid heap, BlockNumber block)
+{
+	uint32		tag = heap_tag(heap);
+	uint64		note = make_note(tag, block);
+	pg_atomic_uint64 *place = place_of(tag, block);
+
+	if (pg_atomic_read_u64(place) != note)
+		pg_atomic_write_u64(place, note);
+}
+
+/* One that is out of range is dropped: nothing more can be done there for now. */
+bool
+migrate_shmem_take_noted_block(Oid heap, BlockNumber from, BlockNumber to,
+							   BlockNumber *block)
+{
+	uint32		tag = heap_tag(heap);
+
+	for (int i = 0; migrate_shared != NULL && i < MIGRATE_NOTED_BLOCKS; i++)
+	{
+		pg_atomic_uint64 *place = &migrate_shared->noted_blocks[i];
+		uint64		note = pg_atomic_read_u64(place);
+
+		if (note >> 32 != tag || !pg_atomic_compare_exchange_u64(place, &note, 0))
+			continue;
+		*block = (BlockNumber) note;
+		if (*block >= from && *block < to)
+			return true;
+	}
+	return false;
+}
+
+bool
+migrate_shmem_has_noted_block(Oid heap)
+{
+	uint32		tag = heap_tag(heap);
+
+	for (int i = 0; migrate_shared != NULL && i < MIGRATE_NOTED_BLOCKS; i++)
+		if (pg_atomic_read_u64(&migrate_shared->noted_blocks[i]) >> 32 == tag)
+			return true;
+	return false;
 }
 
 /* ---- pins ---- */

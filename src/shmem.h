@@ -9,6 +9,7 @@
 #define MIGRATE_SHMEM_H
 
 #include "nodes/pg_list.h"
+#include "storage/block.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
@@ -18,6 +19,9 @@
 
 /* Workers of databases and of tables, together. */
 #define MIGRATE_MAX_SLOTS		128
+
+/* Blocks that reads have noted and nobody has converted yet; a power of two. */
+#define MIGRATE_NOTED_BLOCKS	1024
 
 typedef enum SlotState
 {
@@ -59,6 +63,15 @@ typedef struct MigrateShared
 	WorkerSlot	slots[MIGRATE_MAX_SLOTS];
 
 	/*
+	 * Blocks in which reads met stale rows: in the upper half a hash of the
+	 * database and the heap, in the lower the block; zero: nothing. Each has one
+	 * place where it can be, and takes it from another. Written by any backend,
+	 * emptied by who converts; atomic, no lock: a note that is lost is made again
+	 * by the next read, and one that is wrong costs a look at a block.
+	 */
+	pg_atomic_uint64 noted_blocks[MIGRATE_NOTED_BLOCKS];
+
+	/*
 	 * Which transactions sit in migrate.wait(): for each backend the local id
 	 * of its transaction, or zero. Each is written by its backend alone and
 	 * read by any; atomic, no lock.
@@ -80,6 +93,14 @@ extern void migrate_shmem_request_work(void);
 extern void migrate_shmem_begin_wait(void);
 extern void migrate_shmem_end_wait(void);
 extern bool migrate_shmem_is_waiting(VirtualTransactionId vxid);
+
+/* A read met a stale row in that block of a heap of this database. */
+extern void migrate_shmem_note_block(Oid heap, BlockNumber block);
+
+/* Take a block of the heap, from "from" to before "to", that was noted. */
+extern bool migrate_shmem_take_noted_block(Oid heap, BlockNumber from, BlockNumber to,
+										   BlockNumber *block);
+extern bool migrate_shmem_has_noted_block(Oid heap);
 
 /* This session is pinned to a release; NULL or empty: no longer. */
 extern void migrate_shmem_pin(const char *release);

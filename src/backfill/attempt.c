@@ -14,6 +14,9 @@
  * row wait) and a serialization failure say that others were in the way: such a
  * row is left behind like a locked one.
  *
+ * A row that failed is locked until the record of it is committed, so that what
+ * is recorded is true then (catalog/failure.c).
+ *
  * An error leaves nothing of its subtransaction: identity, settings, snapshot,
  * locks and buffers go with it, and so does the converter that it interrupted
  * (convert/converter.c). What is recorded commits with the batch.
@@ -21,10 +24,12 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "backfill/attempt.h"
+#include "catalog/failure.h"
 #include "catalog/store.h"
 #include "catalog/try.h"
 #include "convert/row_key.h"
@@ -56,14 +61,6 @@ try(MigrateAction action, void *context)
 	return migrate_try(look, &with_snapshot);
 }
 
-/* Were others in the way? */
-static bool
-is_about_others(const ErrorData *error)
-{
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
-		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-}
-
 /* ---- a row ---- */
 
 typedef struct RowAttempt
@@ -71,8 +68,6 @@ typedef struct RowAttempt
 	const Range *range;
 	ItemPointer tid;
 	RangeResult *result;
-	char	   *key;			/* out: of the row, allocated in context */
-	MemoryContext context;
 } RowAttempt;
 
 static void
@@ -81,40 +76,6 @@ convert_row(void *context)
 	RowAttempt *row = context;
 
 	migrate_range_convert_row(row->range, row->tid, row->result);
-}
-
-/* Types may bring their own output functions and casts to JSON: the owner's to run. */
-static void
-read_key(void *context)
-{
-	RowAttempt *row = context;
-	Relation	heap = row->range->heap;
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	StoreIdentity self;
-
-	if (table_tuple_fetch_row_version(heap, row->tid, GetActiveSnapshot(), slot))
-	{
-		migrate_store_become_restricted(&self, heap->rd_rel->relowner);
-		row->key = MemoryContextStrdup(row->context, migrate_row_key_json(heap, slot));
-		migrate_store_become_self(&self);
-	}
-	ExecDropSingleTupleTableSlot(slot);
-}
-
-static char *
-row_key(RowAttempt *row)
-{
-	ErrorData  *error;
-
-	row->key = NULL;
-	error = try(read_key, row);
-	if (error != NULL && migrate_try_is_about_server(error))
-		ReThrowError(error);
-	if (row->key == NULL)
-		row->key = psprintf("{\"ctid\": \"(%u,%u)\"}",
-							ItemPointerGetBlockNumber(row->tid),
-							ItemPointerGetOffsetNumber(row->tid));
-	return row->key;
 }
 
 /* Where no expression was at fault, it is the newest form that does not fit. */
@@ -129,29 +90,65 @@ failed_migration(const RowAttempt *row)
 }
 
 static void
-record_failure(RowAttempt *row, const ErrorData *error)
+record_failure(RowAttempt *row, TupleTableSlot *failed, const ErrorData *error)
 {
-	StoreArg	heap = store_relation(RelationGetRelid(row->range->heap));
+	Relation	heap = row->range->heap;
 
-	migrate_store_execute("INSERT INTO migrate.failure AS f"
-						  " (relation, migration, row_key, sqlstate, message)"
-						  " VALUES ($1, $2, $3::jsonb, $4, $5)"
-						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
-						  " SET sqlstate = $4, message = $5, attempts = f.attempts + 1,"
-						  "  last_seen = clock_timestamp()",
-						  STORE_ARGS(heap, store_text(failed_migration(row)),
-									 store_text(row_key(row)),
-									 store_text(unpack_sql_state(error->sqlerrcode)),
-									 store_text(error->message)));
+	migrate_failure_record(RelationGetRelid(heap), failed_migration(row),
+						   migrate_row_key_to_record(heap, failed), row->tid,
+						   error->sqlerrcode, error->message);
 	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE relation = $1",
-						  STORE_ARGS(heap, store_text(error->message)));
+						  STORE_ARGS(store_relation(RelationGetRelid(heap)),
+									 store_text(error->message)));
+}
+
+/*
+ * Hold the row while the record of it is not committed: no writer mends it, or
+ * records it himself, before. One that somebody holds is left for later, and
+ * what somebody has changed since it was read is his to speak of.
+ */
+static TM_Result
+lock_failed(const RowAttempt *row, TupleTableSlot *failed)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	result = table_tuple_lock(row->range->heap, row->tid, GetActiveSnapshot(), failed,
+							  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							  LockWaitSkip, 0, &failure);
+	PopActiveSnapshot();
+	return result;
+}
+
+static void
+note_failure(RowAttempt *row, const ErrorData *error)
+{
+	RangeResult *result = row->result;
+	TupleTableSlot *failed = table_slot_create(row->range->heap, NULL);
+
+	switch (lock_failed(row, failed))
+	{
+		case TM_Ok:
+			record_failure(row, failed, error);
+			result->failed++;
+			migrate_range_leave(result, ItemPointerGetBlockNumber(row->tid));
+			break;
+		case TM_Updated:
+		case TM_Deleted:
+			break;
+		default:
+			result->skipped++;
+			migrate_range_leave(result, ItemPointerGetBlockNumber(row->tid));
+	}
+	ExecDropSingleTupleTableSlot(failed);
 }
 
 static void
 attempt_row(const Range *range, ItemPointer tid, RangeResult *result)
 {
 	RangeResult before = *result;
-	RowAttempt	row = {range, tid, result, NULL, CurrentMemoryContext};
+	RowAttempt	row = {range, tid, result};
 	ErrorData  *error = try(convert_row, &row);
 	const char *culprit = result->culprit;
 
@@ -160,14 +157,15 @@ attempt_row(const Range *range, ItemPointer tid, RangeResult *result)
 	if (migrate_try_is_about_server(error))
 		ReThrowError(error);
 	*result = before;
-	migrate_range_leave(result, ItemPointerGetBlockNumber(tid));
-	if (is_about_others(error))
+	if (migrate_try_is_about_others(error))
+	{
 		result->skipped++;
+		migrate_range_leave(result, ItemPointerGetBlockNumber(tid));
+	}
 	else
 	{
-		result->failed++;
 		result->culprit = culprit;
-		record_failure(&row, error);
+		note_failure(&row, error);
 		result->culprit = NULL;
 	}
 	FreeErrorData(error);
@@ -223,6 +221,20 @@ convert_range(void *context)
 
 	migrate_range_start(attempt->range, attempt->result);
 	migrate_range_convert(attempt->range, attempt->result);
+}
+
+bool
+migrate_attempt_whole(const Range *range, RangeResult *result)
+{
+	RangeAttempt attempt = {range, result, NIL, CurrentMemoryContext};
+	ErrorData  *error = try(convert_range, &attempt);
+
+	if (error == NULL)
+		return true;
+	if (migrate_try_is_about_server(error))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return false;
 }
 
 void

@@ -14,4 +14,10 @@
  */
 extern void migrate_attempt_range(const Range *range, RangeResult *result);
 
+/*
+ * Convert all rows of a range, but for those that others hold; or, where one
+ * fails, none: it is then left to migrate_attempt_range(). Returns which.
+ */
+extern bool migrate_attempt_whole(const Range *range, RangeResult *result);
+
 #endif							/* MIGRATE_BACKFILL_ATTEMPT_H */

@@ -27,7 +27,8 @@
  *   nothing waits), and the row counts as locked (attempt.c).
  * - TM_Updated and TM_Deleted mean that a writer came first. Every writer
  *   passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
- *   version refuses what would bypass it: that row is converted, or gone.
+ *   version refuses what would bypass it: that row is converted, or gone, or its
+ *   conversion was deferred again and he has recorded it.
  *
  * Nothing is kept beyond the transaction. A crash leaves dead row versions.
  */

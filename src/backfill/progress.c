@@ -30,6 +30,7 @@
 #include "utils/lsyscache.h"
 
 #include "backfill/progress.h"
+#include "catalog/failure.h"
 #include "catalog/store.h"
 
 /* ---- heaps come and go ---- */
@@ -94,7 +95,7 @@ migrate_progress_sync(Oid root, int32 target)
 								 "  phase = '" PHASE_CONVERTING "', filenode = 0, round = 0,"
 								 "  next_block = 0, end_block = 0,"
 								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
-								 "  rows_converted = 0, rows_rate = NULL, blocks_rate = NULL,"
+								 "  rows_converted = 0, rows_repaired = 0, rows_rate = NULL, blocks_rate = NULL,"
 								 "  held_by = NULL, last_error = NULL,"
 								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
 								 " WHERE b.target <> $3 OR b.root <> $1",
@@ -176,6 +177,7 @@ begin_first_round(Progress *progress, Relation heap)
 	progress->heap = oid;
 	progress->filenode = heap->rd_rel->relfilenode;
 	progress->round = 1;
+	migrate_failure_displace(oid);
 	progress->end_block = RelationGetNumberOfBlocks(heap);
 	migrate_store_execute("UPDATE migrate.backfill SET filenode = $2, round = 1,"
 						  " next_block = 0, end_block = $3, blocks_total = $3,"
@@ -202,22 +204,12 @@ migrate_progress_adjust(Progress *progress, Relation heap)
 
 /* ---- rounds ---- */
 
-/* What failed before and did not fail in this round is not failing any more. */
-static void
-forget_old_failures(const Progress *progress)
-{
-	migrate_store_execute("DELETE FROM migrate.failure f USING migrate.backfill b"
-						  " WHERE f.relation = $1 AND b.relation = $1"
-						  " AND f.last_seen < b.round_started_at",
-						  STORE_ARGS(store_relation(progress->heap)));
-}
-
 static const char *
 phase_after(const Progress *progress)
 {
 	if (progress->next_block < progress->end_block)
 		return PHASE_CONVERTING;
-	forget_old_failures(progress);
+	migrate_failure_forget_displaced(progress->heap);
 	if (progress->skipped > 0)
 		return PHASE_WAITING;
 	if (progress->failed > 0)
@@ -257,7 +249,8 @@ migrate_progress_advance(Progress *progress, const RangeResult *result)
 						  RATE("rows_rate", "$9") ","
 						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
 						  " skipped = $7, failed = $8,"
-						  " rows_converted = rows_converted + $9, updated_at = clock_timestamp()"
+						  " rows_converted = rows_converted + $9,"
+						  " rows_repaired = rows_repaired + $10, updated_at = clock_timestamp()"
 						  " FROM (SELECT greatest(extract(epoch FROM clock_timestamp() - updated_at),"
 						  "  0.001)::double precision AS s"
 						  "  FROM migrate.backfill WHERE relation = $1) AS elapsed"
@@ -269,7 +262,8 @@ migrate_progress_advance(Progress *progress, const RangeResult *result)
 									 store_bigint(progress->left_to),
 									 store_bigint(progress->skipped),
 									 store_bigint(progress->failed),
-									 store_bigint(result->converted)));
+									 store_bigint(result->converted),
+									 store_bigint(result->repaired)));
 	return phase;
 }
 
@@ -302,13 +296,65 @@ migrate_progress_last_round(Oid root)
 	return (int) to_int64(round);
 }
 
+/*
+ * Rows whose writes were deferred count as left behind, wherever they are; in
+ * blocks, too, that came after the round's end.
+ */
+#define BLOCK_OF(tid) "((" tid ")::text::point)[0]::bigint"
+
+void
+migrate_progress_widen(Oid root)
+{
+	migrate_store_execute("UPDATE migrate.backfill b SET"
+						  " left_from = least(CASE WHEN b.left_from < b.left_to"
+						  "  THEN b.left_from END, f.first),"
+						  " left_to = greatest(b.left_to, f.last + 1),"
+						  " next_block = greatest(b.next_block, f.last + 1),"
+						  " end_block = greatest(b.end_block, f.last + 1)"
+						  " FROM (SELECT relation, " BLOCK_OF("min(row_tid)") " AS first,"
+						  "   " BLOCK_OF("max(row_tid)") " AS last"
+						  "  FROM migrate.failure WHERE row_tid IS NOT NULL"
+						  "  GROUP BY relation) f"
+						  " WHERE b.root = $1 AND b.phase = '" PHASE_FAILED "'"
+						  " AND f.relation = b.relation"
+						  " AND (f.first < b.left_from OR f.last >= b.left_to"
+						  "  OR b.left_from IS NOT DISTINCT FROM b.left_to)",
+						  STORE_ARGS(store_relation(root)));
+}
+
 void
 migrate_progress_retry(Oid root)
 {
 	migrate_progress_lock(root);
+	migrate_progress_widen(root);
 	migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND ", last_error = NULL"
 						  " WHERE root = $1 AND phase = '" PHASE_FAILED "'",
 						  STORE_ARGS(store_relation(root)));
+}
+
+/*
+ * Of what failed nothing may be left: rows were mended or deleted where that is
+ * noticed (write/deferred.c), or the heap has got another file. An index that
+ * could not be built is another matter.
+ */
+uint64
+migrate_progress_revive(Oid root)
+{
+	uint64		revived;
+
+	revived = migrate_store_execute("UPDATE migrate.backfill b SET"
+									" phase = '" PHASE_CONVERTING "', round = 0, last_error = NULL"
+									" WHERE root = $1 AND phase = '" PHASE_FAILED "'"
+									" AND filenode <> (SELECT relfilenode FROM pg_class c"
+									"  WHERE c.oid = b.relation)",
+									STORE_ARGS(store_relation(root)));
+	if (revived > 0 || migrate_failure_any(root))
+		return revived;
+	return migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND ", last_error = NULL"
+								 " WHERE root = $1 AND phase = '" PHASE_FAILED "'"
+								 " AND NOT EXISTS (SELECT FROM migrate.declared_index"
+								 "  WHERE relation = $1 AND error IS NOT NULL)",
+								 STORE_ARGS(store_relation(root)));
 }
 
 void

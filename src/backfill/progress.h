@@ -83,6 +83,12 @@ extern int	migrate_progress_last_round(Oid root);
 /* The proof has failed: begin again with everything. */
 extern void migrate_progress_start_over(Oid root);
 
+/* Count what failed elsewhere since among what the last round left behind. */
+extern void migrate_progress_widen(Oid root);
+
+/* From failed back to converting where there is nothing left that failed; how many heaps. */
+extern uint64 migrate_progress_revive(Oid root);
+
 /* From failed back to converting. */
 extern void migrate_progress_retry(Oid root);
 

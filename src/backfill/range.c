@@ -10,8 +10,12 @@
  * and it does not move: what replaces it is converted. TRUNCATE, VACUUM FULL
  * and CLUSTER give the heap another file, which the caller notices.
  *
+ * Where writes may be deferred a stale row can be stored at any time, and in any
+ * block. Those are recorded by who stores them (write/deferred.c), and whether
+ * one is left is not the scan's to say.
+ *
  * Snapshots.  The range is read with a snapshot of its own. A row that it does
- * not see was inserted since expand, hence is converted; one that it sees
+ * not see was inserted since expand, hence is converted or recorded; one that it sees
  * although it was updated since is told by table_tuple_update. A stale row
  * that somebody holds (updates, deletes or locks in a transaction that has not
  * ended, prepared ones included) is left behind and counted: if that
@@ -212,8 +216,8 @@ migrate_range_leave(RangeResult *result, BlockNumber block)
 		result->left_to = block + 1;
 }
 
-static bool
-is_time_up(const Range *range)
+bool
+migrate_range_is_time_up(const Range *range)
 {
 	return (range->stop != NULL && *range->stop) ||
 		(range->deadline != 0 && GetCurrentTimestamp() >= range->deadline);
@@ -266,7 +270,7 @@ migrate_range_convert(const Range *range, RangeResult *result)
 		bool		is_new_block = block != result->at;
 
 		result->at = block;
-		if (is_enough(range, result) || (is_new_block && is_time_up(range)))
+		if (is_enough(range, result) || (is_new_block && migrate_range_is_time_up(range)))
 		{
 			complete = false;
 			break;

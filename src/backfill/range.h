@@ -32,6 +32,7 @@ typedef struct RangeResult
 	BlockNumber at;				/* where it was, for who catches an error */
 	const char *culprit;		/* the migration, likewise; NULL: unknown */
 	int64		converted;
+	int64		repaired;		/* those of them in blocks that reads had noted */
 	int64		skipped;		/* locked by others */
 	int64		failed;
 	BlockNumber left_from;		/* the blocks of those two; */
@@ -40,6 +41,9 @@ typedef struct RangeResult
 
 extern void migrate_range_start(const Range *range, RangeResult *result);
 extern void migrate_range_convert(const Range *range, RangeResult *result);
+
+/* Is it to be left early by now? */
+extern bool migrate_range_is_time_up(const Range *range);
 
 /* One row, as part of a range; false where it is gone or not stale. */
 extern void migrate_range_convert_row(const Range *range, ItemPointer tid, RangeResult *result);

@@ -28,8 +28,10 @@
 #include "backfill/progress.h"
 #include "backfill/step.h"
 #include "backfill/throttle.h"
+#include "catalog/failure.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
+#include "shmem.h"
 
 /* A step reads no more blocks than this, be they empty. */
 #define MAX_BLOCKS_PER_STEP		8192
@@ -98,6 +100,59 @@ target_version(const Conversion *conversion)
 
 /* ---- a batch ---- */
 
+/*
+ * Blocks that reads have noted come before the others, out of turn: the round
+ * comes by there all the same, and deals with what is left behind. One that is
+ * not finished for lack of rows allowed goes on being noted.
+ */
+static int64
+convert_noted(const Range *range)
+{
+	Range		one = *range;
+	RangeResult result;
+	int64		converted = 0;
+
+	while (!migrate_range_is_time_up(range) &&
+		   migrate_shmem_take_noted_block(RelationGetRelid(range->heap), range->from,
+										  range->to, &one.from))
+	{
+		char	   *before = migrate_failure_snapshot();
+
+		one.to = one.from + 1;
+		one.max_rows = range->max_rows > 0 ? range->max_rows - converted : 0;
+		if (!migrate_attempt_whole(&one, &result))
+			continue;
+		migrate_failure_forget_tried(RelationGetRelid(range->heap), one.from, result.next, before);
+		converted += result.converted;
+		if (result.next < one.to)
+			migrate_shmem_note_block(RelationGetRelid(range->heap), one.from);
+		if (range->max_rows > 0 && converted >= range->max_rows)
+			break;
+	}
+	return converted;
+}
+
+/* What is left of the batch goes on where the round is. */
+static void
+convert_next(const Range *range, int64 repaired, RangeResult *result)
+{
+	Range		rest = *range;
+
+	rest.to = Min(range->to, range->from + MAX_BLOCKS_PER_STEP);
+	rest.max_rows = range->max_rows > 0 ? range->max_rows - repaired : 0;
+	migrate_range_start(&rest, result);
+	if (rest.from < rest.to && (range->max_rows == 0 || rest.max_rows > 0))
+	{
+		char	   *before = migrate_failure_snapshot();
+
+		migrate_attempt_range(&rest, result);
+		migrate_failure_forget_tried(RelationGetRelid(range->heap), rest.from, result->next,
+									 before);
+	}
+	result->converted += repaired;
+	result->repaired = repaired;
+}
+
 /* Returns the phase that the heap is in then. */
 static const char *
 convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progress *progress)
@@ -114,14 +169,12 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 
 	migrate_progress_adjust(progress, heap);
 	range.from = progress->next_block;
-	range.to = Min(progress->end_block, progress->next_block + MAX_BLOCKS_PER_STEP);
+	range.to = progress->end_block;
 	range.max_rows = migrate_throttle_batch_rows(backfill->rows_left,
 												 backfill->max_rows_per_second);
 	range.deadline = TimestampTzPlusMilliseconds(begin, backfill->target_batch_time);
 
-	migrate_range_start(&range, &result);
-	if (range.from < range.to)
-		migrate_attempt_range(&range, &result);
+	convert_next(&range, convert_noted(&range), &result);
 	rest = migrate_throttle_rest(result.converted,
 								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
 								 backfill->max_rows_per_second);
@@ -202,10 +255,30 @@ convert_some(Backfill *backfill, List *heaps)
 	return BACKFILL_WAITING;
 }
 
+/* Those in which a read has noted a block come first. */
+static List *
+noted_first(List *heaps)
+{
+	List	   *noted = NIL;
+	List	   *others = NIL;
+	ListCell   *lc;
+
+	foreach(lc, heaps)
+	{
+		Oid			heap = lfirst_oid(lc);
+
+		if (migrate_shmem_has_noted_block(heap))
+			noted = lappend_oid(noted, heap);
+		else
+			others = lappend_oid(others, heap);
+	}
+	return list_concat(noted, others);
+}
+
 static BackfillStatus
 next_thing(Backfill *backfill, int32 target)
 {
-	List	   *heaps = migrate_progress_heaps(backfill->root, PHASE_CONVERTING);
+	List	   *heaps = noted_first(migrate_progress_heaps(backfill->root, PHASE_CONVERTING));
 
 	if (heaps == NIL)
 		heaps = migrate_progress_next_round(backfill->root);
@@ -214,6 +287,8 @@ next_thing(Backfill *backfill, int32 target)
 
 	/* Before the end is believed: has a partition been attached? */
 	if (migrate_progress_sync(backfill->root, target) > 0)
+		return BACKFILL_WORKED;
+	if (migrate_progress_revive(backfill->root) > 0)
 		return BACKFILL_WORKED;
 	heaps = migrate_progress_heaps(backfill->root, PHASE_FAILED);
 	return heaps != NIL ? BACKFILL_FAILED : BACKFILL_SCANNED;
@@ -358,6 +433,7 @@ migrate_backfill_remaining(Oid root)
 	if (conversion == NULL)
 		return 0;
 	migrate_progress_sync(root, target_version(conversion));
+	migrate_progress_widen(root);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	remaining = remaining_in_heaps(root);
 	PopActiveSnapshot();

@@ -71,7 +71,9 @@ bool
 migrate_migration_is_trigger_name(const char *name)
 {
 	return strcmp(name, MIGRATE_TRIGGER_NAME) == 0 ||
-		strcmp(name, MIGRATE_LAST_TRIGGER_NAME) == 0;
+		strcmp(name, MIGRATE_LAST_TRIGGER_NAME) == 0 ||
+		strcmp(name, MIGRATE_DEFER_TRIGGER_NAME) == 0 ||
+		strcmp(name, MIGRATE_MEND_TRIGGER_NAME) == 0;
 }
 
 char *
@@ -100,7 +102,7 @@ migrate_migration_proof_text(const Migration *migration, const char *version_col
 	" (SELECT array_agg(c.type ORDER BY c.\"position\")" \
 	"    FROM migrate.added_column c WHERE c.migration = m.name), proof," \
 	" (SELECT array_agg(coalesce(c.rename_to::text, '') ORDER BY c.\"position\")" \
-	"    FROM migrate.added_column c WHERE c.migration = m.name)"
+	"    FROM migrate.added_column c WHERE c.migration = m.name), proof_due"
 
 static char *
 get_string(HeapTuple row, TupleDesc desc, int column)
@@ -177,6 +179,8 @@ migration_from_row(HeapTuple row, TupleDesc desc)
 	migration->search_path = get_string(row, desc, 14);
 	migration->added = get_added_columns(row, desc, 15, 16, 18);
 	migration->proof = get_string(row, desc, 17);
+	migration->proof_due = get_string(row, desc, 19);
+	migration->defers = strcmp(migration->on_error, "defer") == 0;
 	return migration;
 }
 
@@ -238,6 +242,27 @@ migrate_migration_load_live(Oid relid)
 						   " WHERE relation = $1 AND state IN ('expanded', 'complete')"
 						   " ORDER BY version",
 						   STORE_ARGS(store_relation(relid)));
+}
+
+List *
+migrate_migration_constraints(Oid relid)
+{
+	List	   *names;
+	ListCell   *lc;
+
+	names = migrate_store_fetch_list("SELECT a.name FROM migrate.added_constraint a"
+									 " JOIN migrate.migration m ON m.name = a.migration"
+									 " WHERE m.relation = $1 AND m.state IN ('expanded', 'complete')"
+									 " ORDER BY m.version, a.name",
+									 STORE_ARGS(store_relation(relid)));
+	foreach(lc, migrate_migration_load_live(relid))
+	{
+		Migration  *migration = lfirst(lc);
+
+		names = lappend(names, migrate_migration_proof_name(migrate_migration_version_column(relid),
+															migration->version));
+	}
+	return names;
 }
 
 static List *

@@ -37,11 +37,13 @@ typedef struct Migration
 	List	   *remove;			/* of char * */
 	char	   *needed_source;
 	char	   *on_error;
+	bool		defers;			/* on_error is "defer" */
 	char	   *comment;
 	char	   *search_path;	/* under which the sources were parsed */
 	List	   *inputs;			/* of char *: what Var k of its trees stands for */
 	List	   *added;			/* of AddedColumn * */
 	char	   *proof;			/* see migrate_migration_proof_text(); NULL: the usual */
+	char	   *proof_due;		/* the proof's condition, while rows may be deferred; else NULL */
 } Migration;
 
 extern const char *migrate_migration_state_name(MigrationState state);
@@ -65,7 +67,10 @@ extern bool migrate_migration_is_trigger_name(const char *name);
 /* The name of the constraint that proves a version, e.g. row_version_2. */
 extern char *migrate_migration_proof_name(const char *version_column, int32 version);
 
-/* Its text, as pg_get_expr() gives it. */
+/* The names (char *) of the CHECK constraints that live migrations have put on a table. */
+extern List *migrate_migration_constraints(Oid relid);
+
+/* The text of a proof, as pg_get_expr() gives it. */
 extern char *migrate_migration_proof_text(const Migration *migration,
 										  const char *version_column);
 

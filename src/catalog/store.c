@@ -152,6 +152,9 @@ migrate_store_become_owner(StoreIdentity *saved)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"%s\" does not exist", MIGRATE_EXTENSION)));
 	become(saved, owner, SECURITY_LOCAL_USERID_CHANGE);
+	/* The server's texts of expressions are kept, and compared. */
+	(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -162,13 +165,6 @@ void
 migrate_store_become_restricted(StoreIdentity *saved, Oid role)
 {
 	become(saved, role, SECURITY_RESTRICTED_OPERATION);
-}
-
-/* Become a role that makes objects of its own. */
-void
-migrate_store_become_role(StoreIdentity *saved, Oid role)
-{
-	become(saved, role, SECURITY_LOCAL_USERID_CHANGE);
 }
 
 void
@@ -285,6 +281,53 @@ migrate_store_execute(const char *sql, int nargs, const StoreArg *args)
 	return rows;
 }
 
+static SPIPlanPtr
+keep_plan(const char *sql, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	return plan;
+}
+
+/*
+ * Run one statement on our tables that sees what is committed by now, whatever
+ * the isolation level of the transaction: for whom it speaks of rows that the
+ * transaction has got hold of, not of those that it is to see. It is run row by
+ * row, so its plan is kept, at "plan".
+ */
+uint64
+migrate_store_execute_latest(SPIPlanPtr *plan, const char *sql, int nargs, const StoreArg *args)
+{
+	StoreIdentity self;
+	Oid			types[FUNC_MAX_ARGS];
+	Datum		values[FUNC_MAX_ARGS];
+	char		nulls[FUNC_MAX_ARGS] = {0};
+	uint64		rows;
+	int			rc;
+
+	for (int i = 0; i < nargs; i++)
+	{
+		types[i] = args[i].type;
+		values[i] = args[i].value;
+		nulls[i] = args[i].isnull ? 'n' : ' ';
+	}
+	migrate_store_become_owner(&self);
+	SPI_connect();
+	if (*plan == NULL)
+		*plan = keep_plan(sql, nargs, types);
+	rc = SPI_execute_snapshot(*plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
+							  false, false, 0);
+	if (rc < 0)
+		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
+	rows = SPI_processed;
+	SPI_finish();
+	migrate_store_become_self(&self);
+	return rows;
+}
+
 /*
  * Run one query on our tables for the first column of its first row, as text
  * in the caller's memory; NULL where there is no row or no value.
@@ -393,7 +436,10 @@ migrate_store_fetch_rows(const char *sql, int nargs, const StoreArg *args, int n
 
 /*
  * Run a utility statement on a user's table, as the table's owner: what it
- * makes is the owner's, and what it may do is what the owner may.
+ * makes is the owner's, and what it may do is what the owner may. Restricted,
+ * since DDL runs the owner's code, too: the server folds the constants of defaults
+ * and constraints, of a domain's and of those that the table has anyway, and the
+ * parser reads constants by their types' input, which checks domains.
  */
 void
 migrate_store_ddl(Oid relid, const char *sql)
@@ -401,7 +447,7 @@ migrate_store_ddl(Oid relid, const char *sql)
 	StoreIdentity self;
 	int			rc;
 
-	migrate_store_become_role(&self, migrate_store_relation_owner(relid));
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(relid));
 	SPI_connect();
 	rc = SPI_execute(sql, false, 0);
 	if (rc < 0)

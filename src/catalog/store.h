@@ -41,7 +41,6 @@ typedef struct StoreIdentity
 
 extern void migrate_store_become_owner(StoreIdentity *saved);
 extern void migrate_store_become_restricted(StoreIdentity *saved, Oid role);
-extern void migrate_store_become_role(StoreIdentity *saved, Oid role);
 extern void migrate_store_become_self(const StoreIdentity *saved);
 
 extern Oid	migrate_store_extension_owner(void);
@@ -52,6 +51,8 @@ extern Oid	migrate_store_function(const char *name, int nargs, const Oid *argtyp
 extern Oid	migrate_store_relation_owner(Oid relid);
 
 extern uint64 migrate_store_execute(const char *sql, int nargs, const StoreArg *args);
+extern uint64 migrate_store_execute_latest(SPIPlanPtr *plan, const char *sql,
+										   int nargs, const StoreArg *args);
 extern char *migrate_store_fetch(const char *sql, int nargs, const StoreArg *args);
 extern bool migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *args,
 									int ncolumns, char **columns);

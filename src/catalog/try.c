@@ -51,3 +51,17 @@ migrate_try_is_about_server(const ErrorData *error)
 		category == ERRCODE_INSUFFICIENT_RESOURCES ||
 		category == ERRCODE_SYSTEM_ERROR;
 }
+
+bool
+migrate_try_is_about_others(const ErrorData *error)
+{
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK ||
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+bool
+migrate_try_is_about_data(const ErrorData *error)
+{
+	return !migrate_try_is_about_server(error) && !migrate_try_is_about_others(error) &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTERNAL_ERROR;
+}

@@ -17,4 +17,10 @@ extern ErrorData *migrate_try(MigrateAction action, void *context);
 /* Is an error neither the fault of what was tried nor of another session at work? */
 extern bool migrate_try_is_about_server(const ErrorData *error);
 
+/* Were other sessions in the way? */
+extern bool migrate_try_is_about_others(const ErrorData *error);
+
+/* Is it neither of these, nor a sign that something is wrong with the server? */
+extern bool migrate_try_is_about_data(const ErrorData *error);
+
 #endif							/* MIGRATE_CATALOG_TRY_H */

@@ -227,6 +227,12 @@ compute_readings(Conversion *conversion, int first_stale)
 	return readings;
 }
 
+bool
+migrate_conversion_may_defer(const LiveMigration *migration)
+{
+	return migration->defers && migration->proof_due;
+}
+
 int
 migrate_conversion_first_incomplete(const Conversion *conversion)
 {

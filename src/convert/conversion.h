@@ -20,6 +20,7 @@ typedef struct Assignment
 {
 	AttrNumber	target;
 	Expr	   *expr;			/* its Vars: varno 1, this relation's attributes */
+	struct Subquery *subquery;	/* what to run where it holds a sub-query; else NULL */
 	Bitmapset  *inputs;			/* the attributes that it reads */
 	bool		inlinable;		/* immutable and built in: safe under any role */
 	bool		in_place;		/* of up: rewrites a column that was there before */
@@ -32,6 +33,8 @@ typedef struct LiveMigration
 	char	   *name;
 	int32		version;		/* rows below it are stale */
 	bool		complete;
+	bool		defers;			/* on_error is "defer" */
+	bool		proof_due;		/* no constraint holds new rows to its version yet */
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
 	Bitmapset  *added;			/* attributes of the new form */
 	Bitmapset  *rewritten;		/* attributes that up assigns in place */
@@ -53,6 +56,7 @@ typedef struct Conversion
 	Oid			relid;			/* whose attribute numbers these are */
 	Oid			root;			/* the managed table: relid or its ancestor */
 	Oid			owner;			/* of root: as whom expressions run */
+	bool		paused;			/* nobody converts its rows but who writes them */
 	AttrNumber	version_attno;
 	int32		version;		/* what a converted row is stamped with */
 	int32		floor;			/* the oldest version that can be upgraded */
@@ -62,6 +66,7 @@ typedef struct Conversion
 	Oid			reltype;		/* the relation's row type */
 	bool		all_inlinable;	/* every expression of every live migration is */
 	Bitmapset  *touched;		/* what any live migration adds, removes, reads or assigns */
+	bool		defers;			/* of some live migration writes may be deferred at present */
 
 	/* below: private to the module */
 	bool		valid;
@@ -112,6 +117,9 @@ extern const Expr *migrate_conversion_reading(Conversion *conversion,
  * none yet, and the migrations' in their order. Not cached, in the caller's memory.
  */
 extern Conversion *migrate_conversion_expect(Oid relid, Oid root, List *migrations);
+
+/* Is a write for which up of the migration fails stored all the same, without it? */
+extern bool migrate_conversion_may_defer(const LiveMigration *migration);
 
 /* After a change of what is live: every backend looks again. Includes partitions. */
 extern void migrate_conversion_invalidate(Oid root);

@@ -14,7 +14,8 @@
  * completion hold AccessExclusiveLock on the table until they commit, so no
  * statement runs on it with what it knew before. Completion needs no lock: a
  * plan from before it computes, for rows that are all converted, what a plan
- * from after it reads.
+ * from after it reads. Neither do pause and resume, of which reads learn only
+ * whether it is worth while to note where they met stale rows.
  */
 #include "postgres.h"
 

@@ -12,10 +12,11 @@
 #include "catalog/catversion.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -30,6 +31,7 @@
 #include "convert/expression.h"
 #include "convert/generated.h"
 #include "convert/rows.h"
+#include "convert/subquery.h"
 #include "migrate.h"
 
 /*
@@ -134,19 +136,6 @@ load_tree(const char *migration, char direction, const char *target)
 	return tree;
 }
 
-static Bitmapset *
-expression_inputs(Expr *expr)
-{
-	Bitmapset  *offset = NULL;
-	Bitmapset  *inputs = NULL;
-	int			bit = -1;
-
-	pull_varattnos((Node *) expr, 1, &offset);
-	while ((bit = bms_next_member(offset, bit)) >= 0)
-		inputs = bms_add_member(inputs, bit + FirstLowInvalidHeapAttributeNumber);
-	return inputs;
-}
-
 static void
 refuse_type(const Shape *shape, const LiveMigration *migration, AttrNumber attno, Oid defined_type)
 {
@@ -162,27 +151,14 @@ refuse_type(const Shape *shape, const LiveMigration *migration, AttrNumber attno
 			 errhint("Change the column back, or define the migration again.")));
 }
 
-typedef struct TypeCheck
+static void
+check_input_type(const Shape *shape, const LiveMigration *migration, const Var *var)
 {
-	const Shape *shape;
-	const LiveMigration *migration;
-} TypeCheck;
+	Form_pg_attribute attr = TupleDescAttr(shape->desc, var->varattno - 1);
 
-static bool
-check_input_types(Node *node, TypeCheck *check)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-		Form_pg_attribute attr = TupleDescAttr(check->shape->desc, var->varattno - 1);
-
-		if (var->vartype != attr->atttypid || var->vartypmod != attr->atttypmod ||
-			var->varcollid != attr->attcollation)
-			refuse_type(check->shape, check->migration, var->varattno, var->vartype);
-	}
-	return expression_tree_walker(node, check_input_types, check);
+	if (var->vartype != attr->atttypid || var->vartypmod != attr->atttypmod ||
+		var->varcollid != attr->attcollation)
+		refuse_type(shape, migration, var->varattno, var->vartype);
 }
 
 /*
@@ -192,23 +168,33 @@ check_input_types(Node *node, TypeCheck *check)
 static void
 check_types(const Shape *shape, const LiveMigration *migration, AttrNumber target, Expr *expr)
 {
-	TypeCheck	check = {shape, migration};
+	ListCell   *lc;
 
-	(void) check_input_types((Node *) expr, &check);
+	foreach(lc, migrate_expression_columns(expr))
+		check_input_type(shape, migration, lfirst(lc));
 	if (target != InvalidAttrNumber &&
 		exprType((Node *) expr) != TupleDescAttr(shape->desc, target - 1)->atttypid)
 		refuse_type(shape, migration, target, exprType((Node *) expr));
 }
 
+static char *
+column_sql(const Shape *shape, AttrNumber attno)
+{
+	return quote_qualified_identifier(RelationGetRelationName(shape->rel),
+									  NameStr(TupleDescAttr(shape->desc, attno - 1)->attname));
+}
+
 static Assignment *
-make_assignment(AttrNumber target, Expr *expr)
+make_assignment(const Shape *shape, AttrNumber target, Expr *expr)
 {
 	Assignment *assignment = palloc0(sizeof(Assignment));
 
 	assignment->target = target;
 	assignment->expr = expr;
-	assignment->inputs = expression_inputs(expr);
+	assignment->inputs = migrate_expression_inputs(expr);
 	assignment->inlinable = migrate_expression_is_inlinable((Node *) expr);
+	if (checkExprHasSubLink((Node *) expr))
+		assignment->subquery = subquery_make(expr, column_sql(shape, target));
 	return assignment;
 }
 
@@ -261,7 +247,7 @@ load_assignments(const Shape *shape, LiveMigration *migration,
 		else
 			expr = parse_text(shape, target, rows_get_text(&rows, "expression"));
 		check_types(shape, migration, target, expr);
-		assignment = make_assignment(target, migrate_generated_compute(expr, shape->rel));
+		assignment = make_assignment(shape, target, migrate_generated_compute(expr, shape->rel));
 		if (direction == 'u')
 			migration->ups = lappend(migration->ups, assignment);
 		else if (direction == 'n')
@@ -289,15 +275,15 @@ mark_rewritten(LiveMigration *migration)
 
 /* What is generated from columns that up assigns reads as generated from what they read as. */
 static void
-follow_generated(Relation rel, LiveMigration *migration)
+follow_generated(const Shape *shape, LiveMigration *migration)
 {
 	List	   *following = NIL;
 	ListCell   *lc;
 
-	foreach(lc, migrate_generated_follow(rel, migration->ups))
+	foreach(lc, migrate_generated_follow(shape->rel, migration->ups))
 	{
 		GeneratedColumn *column = lfirst(lc);
-		Assignment *up = make_assignment(column->attno, column->expr);
+		Assignment *up = make_assignment(shape, column->attno, column->expr);
 
 		up->generated = true;
 		following = lappend(following, up);
@@ -345,6 +331,8 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	migration->name = rows_get_text(rows, "name");
 	migration->version = rows_get_int(rows, "version");
 	migration->complete = is_complete_state(rows_get_text(rows, "state"));
+	migration->defers = strcmp(rows_get_text(rows, "on_error"), "defer") == 0;
+	migration->proof_due = rows_get_text(rows, "proof_due") != NULL;
 	migration->needed_from = rows_get_int(rows, "needed_from");
 	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(shape, rows_get(rows, "remove", &isnull));
@@ -353,7 +341,7 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	attnos = column_numbers(shape, rows_get(rows, "inputs", &isnull), &nattnos);
 	load_assignments(shape, migration, attnos, nattnos);
 	mark_rewritten(migration);
-	follow_generated(shape->rel, migration);
+	follow_generated(shape, migration);
 	migration->touched = touched_by(migration);
 }
 
@@ -403,6 +391,15 @@ all_inlinable(const Conversion *conversion)
 	return true;
 }
 
+static bool
+any_may_defer(const Conversion *conversion)
+{
+	for (int i = 0; i < conversion->nlive; i++)
+		if (migrate_conversion_may_defer(&conversion->live[i]))
+			return true;
+	return false;
+}
+
 static Bitmapset *
 all_touched(const Conversion *conversion)
 {
@@ -420,6 +417,7 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 	ScanKeyData key;
 	Rows		rows;
 	bool		found;
+	bool		isnull;
 
 	rows_key(&key, 1, F_OIDEQ, ObjectIdGetDatum(relid));
 	if (!rows_begin(&rows, "managed", "managed_pkey", 1, &key))
@@ -430,26 +428,29 @@ load_managed(Oid relid, Conversion *conversion, char **version_column)
 		conversion->root = relid;
 		conversion->version = rows_get_int(&rows, "version");
 		conversion->floor = rows_get_int(&rows, "floor");
+		conversion->paused = DatumGetBool(rows_get(&rows, "paused", &isnull));
 		*version_column = rows_get_name(&rows, "version_column");
 	}
 	rows_end(&rows);
 	return found;
 }
 
-/* The managed table that a relation is or is a partition of. */
+/*
+ * The managed table that a relation is or is a partition of. One that is being
+ * detached concurrently is still among those of transactions that began before,
+ * and has its trigger until that is finished. In the middle of a command that
+ * attaches or detaches one, it may count as a partition and have no parent.
+ */
 static bool
 load_root(Oid relid, Conversion *conversion, char **version_column)
 {
-	ListCell   *lc;
-
-	if (load_managed(relid, conversion, version_column))
-		return true;
-	if (!get_rel_relispartition(relid))
-		return false;
-	foreach(lc, get_partition_ancestors(relid))
-		if (load_managed(lfirst_oid(lc), conversion, version_column))
-			return true;
-	return false;
+	while (!load_managed(relid, conversion, version_column))
+	{
+		if (!get_rel_relispartition(relid) || !has_superclass(relid))
+			return false;
+		relid = get_partition_parent(relid, true);
+	}
+	return true;
 }
 
 static void
@@ -460,6 +461,7 @@ load_shape(const Shape *shape, Conversion *conversion)
 	conversion->reading = palloc0(Max(conversion->nlive, 1) * sizeof(Expr **));
 	conversion->all_inlinable = all_inlinable(conversion);
 	conversion->touched = all_touched(conversion);
+	conversion->defers = any_may_defer(conversion);
 }
 
 static Conversion *
@@ -494,7 +496,7 @@ migrate_conversion_load(Oid relid)
 			conversion->version_attno = column_number(&shape, version_column);
 			load_shape(&shape, conversion);
 		}
-		relation_close(rel, NoLock);
+		relation_close(rel, AccessShareLock);	/* the caller has one of his own */
 	}
 	MemoryContextSwitchTo(old);
 

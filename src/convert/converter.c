@@ -25,6 +25,7 @@
 
 #include "catalog/store.h"
 #include "convert/converter.h"
+#include "convert/subquery.h"
 
 static Converter *in_use = NULL;	/* acquired and not yet released, newest first */
 
@@ -33,6 +34,8 @@ static Converter *in_use = NULL;	/* acquired and not yet released, newest first 
 static ExprState *
 compile(const Assignment *assignment)
 {
+	if (assignment->subquery != NULL)
+		return NULL;			/* planned by itself, when it is first run */
 	return ExecInitExpr(expression_planner(copyObject(assignment->expr)), NULL);
 }
 
@@ -97,6 +100,7 @@ migrate_converter_acquire(Conversion *conversion)
 		conversion->idle = converter->next;
 	else
 		converter = make_converter(conversion);
+	converter->reach = conversion->nlive;
 	converter->subxact = GetCurrentSubTransactionId();
 	converter->next = in_use;
 	in_use = converter;
@@ -176,6 +180,17 @@ evaluation_error_callback(void *arg)
 }
 
 static Datum
+evaluate_subquery(Converter *converter, const Assignment *assignment, bool *isnull)
+{
+	MemoryContext old = MemoryContextSwitchTo(converter->econtext->ecxt_per_tuple_memory);
+	Datum		value = subquery_evaluate(assignment->subquery,
+										  converter->econtext->ecxt_scantuple, isnull);
+
+	MemoryContextSwitchTo(old);
+	return value;
+}
+
+static Datum
 evaluate_raw(Converter *converter, const LiveMigration *migration,
 			 const Assignment *assignment, ExprState *state, const char *part, bool *isnull)
 {
@@ -189,7 +204,11 @@ evaluate_raw(Converter *converter, const LiveMigration *migration,
 
 	error_context_stack = &callback;
 	converter->evaluating = migration;
-	value = ExecEvalExprSwitchContext(state, converter->econtext, isnull);
+	converter->evaluating_down = strcmp(part, "down") == 0;
+	if (assignment->subquery != NULL)
+		value = evaluate_subquery(converter, assignment, isnull);
+	else
+		value = ExecEvalExprSwitchContext(state, converter->econtext, isnull);
 	converter->evaluating = NULL;
 	error_context_stack = callback.previous;
 	return value;
@@ -249,6 +268,7 @@ migrate_converter_load(Converter *converter, TupleTableSlot *row)
 
 	ResetExprContext(converter->econtext);
 	converter->was_needed = PG_UINT32_MAX;
+	converter->changed = NULL;
 	converter->spoken = 0;
 	slot_getallattrs(row);
 	ExecClearTuple(slot);
@@ -267,6 +287,7 @@ migrate_converter_start(Converter *converter)
 
 	ResetExprContext(converter->econtext);
 	converter->was_needed = PG_UINT32_MAX;
+	converter->changed = NULL;
 	converter->spoken = 0;
 	ExecClearTuple(slot);
 	memset(slot->tts_values, 0, natts * sizeof(Datum));
@@ -416,13 +437,13 @@ check_idempotence(Converter *converter, int i)
 			 errhint("Have it leave alone what it has made.")));
 }
 
-/* How many of the live migrations a row of some version has behind it. */
+/* How many of the live migrations a row of some version has behind it, within the reach. */
 static int
-migrations_done(const Conversion *conversion, int32 version)
+migrations_done(const Converter *converter, int32 version)
 {
 	int			done = 0;
 
-	while (done < conversion->nlive && conversion->live[done].version <= version)
+	while (done < converter->reach && converter->conversion->live[done].version <= version)
 		done++;
 	return done;
 }
@@ -433,7 +454,7 @@ upgrade(Converter *converter, int done, bool check)
 	static const Extent all = {.up = true, .whole = true};
 	Conversion *conversion = converter->conversion;
 
-	for (int i = done; i < conversion->nlive; i++)
+	for (int i = done; i < converter->reach; i++)
 	{
 		if (!needs(converter, i))
 			continue;
@@ -473,7 +494,7 @@ reconcile(Converter *converter, int done, const Bitmapset *set_by_statement, boo
 		else if (!whole && was_needed)
 			set = empty_form(converter, i, up, set);
 	}
-	bms_free(set);
+	converter->changed = set;
 }
 
 void
@@ -485,7 +506,7 @@ migrate_converter_upgrade(Converter *converter, int32 from_version, bool check)
 	if (from_version >= conversion->version)
 		return;
 	restrict_if_needed(conversion, &self);
-	upgrade(converter, migrations_done(conversion, from_version), check);
+	upgrade(converter, migrations_done(converter, from_version), check);
 	unrestrict_if_needed(conversion, &self);
 }
 
@@ -496,8 +517,60 @@ migrate_converter_reconcile(Converter *converter, const Bitmapset *set, bool who
 	StoreIdentity self;
 
 	restrict_if_needed(conversion, &self);
-	reconcile(converter, conversion->nlive, set, whole);
+	reconcile(converter, converter->reach, set, whole);
 	unrestrict_if_needed(conversion, &self);
+}
+
+/* Does a row that is stored in the form of live migration i have there what is nowhere else? */
+static AttrNumber
+find_lost(Converter *converter, int i, TupleTableSlot *stored)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	bool		needed = needs(converter, i);
+
+	for (int n = 0; n < list_length(migration->ups); n++)
+	{
+		Assignment *up = list_nth(migration->ups, n);
+		Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
+		bool		stored_isnull;
+		Datum		stored_value = slot_getattr(stored, up->target, &stored_isnull);
+		bool		given_isnull = true;
+		Datum		given = (Datum) 0;
+
+		if (up->in_place || up->generated)
+			continue;
+		if (bms_overlap(up->inputs, converter->changed))
+		{
+			converter->changed = bms_add_member(converter->changed, up->target);
+			continue;
+		}
+		if (needed)
+			given = evaluate(converter, migration, up,
+							 list_nth(list_nth(converter->ups, i), n), true, &given_isnull);
+		if (given_isnull != stored_isnull ||
+			(!given_isnull && !datum_image_eq(given, stored_value, attr->attbyval, attr->attlen)))
+			return up->target;
+	}
+	return InvalidAttrNumber;
+}
+
+AttrNumber
+migrate_converter_find_lost(Converter *converter, TupleTableSlot *stored, int32 version)
+{
+	Conversion *conversion = converter->conversion;
+	AttrNumber	lost = InvalidAttrNumber;
+	StoreIdentity self;
+
+	slot_getallattrs(stored);
+	converter->econtext->ecxt_scantuple = stored;
+	restrict_if_needed(conversion, &self);
+	for (int i = converter->reach; i < conversion->nlive && lost == InvalidAttrNumber &&
+								   conversion->live[i].version <= version;
+		 i++)
+		lost = find_lost(converter, i, stored);
+	unrestrict_if_needed(conversion, &self);
+	converter->econtext->ecxt_scantuple = converter->slot;
+	return lost;
 }
 
 void
@@ -505,7 +578,7 @@ migrate_converter_reconcile_and_upgrade(Converter *converter, const Bitmapset *s
 										int32 from_version)
 {
 	Conversion *conversion = converter->conversion;
-	int			done = migrations_done(conversion, from_version);
+	int			done = migrations_done(converter, from_version);
 	StoreIdentity self;
 
 	restrict_if_needed(conversion, &self);
@@ -549,7 +622,7 @@ migrate_converter_needs(Converter *converter, int i)
 void
 migrate_converter_note_needed(Converter *converter, TupleTableSlot *row, int32 version)
 {
-	int			done = migrations_done(converter->conversion, version);
+	int			done = migrations_done(converter, version);
 
 	converter->econtext->ecxt_scantuple = row;
 	for (int i = 0; i < done; i++)
@@ -573,7 +646,7 @@ migrate_converter_is_in_need(Converter *converter, int32 version)
 {
 	Conversion *conversion = converter->conversion;
 
-	for (int i = migrations_done(conversion, version); i < conversion->nlive; i++)
+	for (int i = migrations_done(converter, version); i < converter->reach; i++)
 		if (version < conversion->live[i].needed_from || needs(converter, i))
 			return true;
 	return false;

@@ -20,6 +20,9 @@ typedef struct Converter
 	Conversion *conversion;
 	TupleTableSlot *slot;		/* virtual; the row being carried over */
 	const LiveMigration *evaluating;	/* whose expression runs; NULL: none */
+	bool		evaluating_down;	/* it is of that one's down */
+	int			reach;			/* how many of the live migrations are looked at; all, unless set */
+	Bitmapset  *changed;		/* by reconciling: what was set, and what was computed from it */
 
 	/* below: private to the module */
 	ExprContext *econtext;
@@ -65,6 +68,15 @@ extern void migrate_converter_upgrade(Converter *converter, int32 from_version, 
  */
 extern void migrate_converter_reconcile(Converter *converter,
 										const Bitmapset *set, bool whole);
+
+/*
+ * The row is to be stored without the live migrations beyond the reach: is there
+ * in a column of theirs, as the row was stored in that version, something that
+ * would be lost? That is what up does not give from the older form, unless it was
+ * to be computed anew for what was changed. Returns the first such column, or 0.
+ */
+extern AttrNumber migrate_converter_find_lost(Converter *converter, TupleTableSlot *stored,
+											  int32 version);
 
 /*
  * Both, for a row of an older version, of whose columns those in "set" were

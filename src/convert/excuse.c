@@ -9,9 +9,11 @@
  *		CHECK ((the condition) OR migrate.excused(the migration)) NOT VALID
  *
  * The write trigger notes for each row what the statement set; the server checks
- * the row's constraints next, and asks. An answer that is too lenient (a nested
- * write came in between) lets a row in that is found at the end; the constraint
- * is not believed before the server has validated its plain form.
+ * the row's constraints next, and asks. What triggers in between write is noted
+ * too, so the last trigger notes the row once more. An answer that is too lenient
+ * (a row that an UPDATE moves to another partition) lets a row in that is found
+ * at the end; the constraint is not believed before the server has validated its
+ * plain form.
  *
  * The backfill is not excused: a stored row that "up" makes break the constraint
  * fails, and is shown among the failures.
@@ -63,6 +65,25 @@ void
 migrate_excuse_note_none(const Conversion *conversion)
 {
 	note(conversion, NULL, true);
+}
+
+uint32
+migrate_excuse_noted(void)
+{
+	uint32		forms = 0;
+
+	for (int i = 0; i < nnoted; i++)
+		if (speaks_new[i])
+			forms |= (uint32) 1 << i;
+	return forms;
+}
+
+void
+migrate_excuse_note_again(const Conversion *conversion, uint32 forms)
+{
+	note(conversion, NULL, false);
+	for (int i = 0; i < nnoted; i++)
+		speaks_new[i] = (forms & ((uint32) 1 << i)) != 0;
 }
 
 bool

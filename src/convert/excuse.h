@@ -16,6 +16,12 @@ extern void migrate_excuse_note_write(const Conversion *conversion, const Bitmap
 /* A row was carried over by the backfill: no excuse. */
 extern void migrate_excuse_note_none(const Conversion *conversion);
 
+/* A bit for each live migration whose new form was spoken for the row that was noted last. */
+extern uint32 migrate_excuse_noted(void);
+
+/* What a nested write may have noted over: note it again. */
+extern void migrate_excuse_note_again(const Conversion *conversion, uint32 forms);
+
 /* Is the row that is being checked excused from a migration's constraints? */
 extern bool migrate_excuse_is_due(const char *migration);
 

@@ -20,6 +20,8 @@
 #include "parser/parse_node.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -29,6 +31,7 @@
 
 #include "catalog/migration.h"
 #include "catalog/store.h"
+#include "compat.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
 
@@ -80,6 +83,50 @@ is_untrusted_domain(Oid type)
 }
 
 /*
+ * The kinds of nodes of which we know what they run: the functions that they name, and
+ * what their arguments do. The SQL/JSON constructors and functions are not among
+ * them: they call casts to json that anybody may have made for a type of his own,
+ * and the input of the type that is to be returned, which they do not name.
+ */
+static bool
+is_known_kind(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_Var:
+		case T_Const:
+		case T_FuncExpr:
+		case T_NamedArgExpr:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_NullIfExpr:
+		case T_ScalarArrayOpExpr:
+		case T_BoolExpr:
+		case T_SubscriptingRef:
+		case T_FieldSelect:
+		case T_RelabelType:
+		case T_CoerceViaIO:
+		case T_ArrayCoerceExpr:
+		case T_ConvertRowtypeExpr:
+		case T_CollateExpr:
+		case T_CaseExpr:
+		case T_CaseWhen:
+		case T_CaseTestExpr:
+		case T_ArrayExpr:
+		case T_RowExpr:
+		case T_RowCompareExpr:
+		case T_CoalesceExpr:
+		case T_MinMaxExpr:
+		case T_XmlExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+			return true;
+		default:
+			return compat_is_json_predicate(node);
+	}
+}
+
+/*
  * Does any node need a function that we do not trust? Types and operators of
  * users' own are no danger in themselves: the functions behind operators are
  * judged as functions, and only superusers make base types and operator classes.
@@ -93,10 +140,7 @@ is_untrusted(Node *node, void *context)
 		return false;
 	if (IsA(node, List))
 		return expression_tree_walker(node, is_untrusted, context);
-	if (check_functions_in_node(node, is_untrusted_function, context))
-		return true;
-	if (IsA(node, CoerceToDomain) || IsA(node, SubLink) || IsA(node, SQLValueFunction) ||
-		IsA(node, NextValueExpr))
+	if (!is_known_kind(node) || check_functions_in_node(node, is_untrusted_function, context))
 		return true;
 	if (IsA(node, CoerceViaIO) && exprType(node) >= FirstUnpinnedObjectId)
 		return true;
@@ -119,24 +163,137 @@ is_missing_function(Oid funcid, void *context)
 }
 
 static bool
-is_missing(Node *node, void *context)
+is_missing_column(const Var *var, Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
+										Int16GetDatum(var->varattno));
+	Form_pg_attribute attr;
+	bool		is_same;
+
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	attr = (Form_pg_attribute) GETSTRUCT(tuple);
+	is_same = !attr->attisdropped && attr->atttypid == var->vartype &&
+		attr->atttypmod == var->vartypmod && attr->attcollation == var->varcollid;
+	ReleaseSysCache(tuple);
+	return !is_same;
+}
+
+/* A column of a table that a sub-query reads; the row's own are not asked about. */
+static bool
+is_missing_var(const Var *var, List *range_tables)
+{
+	RangeTblEntry *rte;
+
+	if (var->varlevelsup >= list_length(range_tables) || var->varattno <= 0)
+		return false;
+	rte = rt_fetch(var->varno, (List *) list_nth(range_tables, var->varlevelsup));
+	return rte->rtekind == RTE_RELATION && is_missing_column(var, rte->relid);
+}
+
+/* "range_tables" are those of the queries around the node, the innermost first. */
+static bool
+is_missing(Node *node, List *range_tables)
 {
 	Oid			type;
 
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, is_missing, context, 0);
+		return query_tree_walker((Query *) node, is_missing,
+								 lcons(((Query *) node)->rtable, list_copy(range_tables)),
+								 QTW_EXAMINE_RTES_BEFORE);
+	if (IsA(node, RangeTblEntry))
+		return ((RangeTblEntry *) node)->rtekind == RTE_RELATION &&
+			!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(((RangeTblEntry *) node)->relid));
+	if (IsA(node, Var) && is_missing_var((Var *) node, range_tables))
+		return true;
 	type = type_named(node);
-	return check_functions_in_node(node, is_missing_function, context) ||
+	return check_functions_in_node(node, is_missing_function, NULL) ||
 		(OidIsValid(type) && !SearchSysCacheExists1(TYPEOID, ObjectIdGetDatum(type))) ||
-		expression_tree_walker(node, is_missing, context);
+		expression_tree_walker(node, is_missing, range_tables);
 }
 
 bool
 migrate_expression_is_whole(Node *expr)
 {
-	return !is_missing(expr, NULL);
+	return !is_missing(expr, NIL);
+}
+
+/* ---- the row's columns ---- */
+
+typedef struct ColumnContext
+{
+	Index		depth;			/* of sub-queries */
+	List	   *found;
+	ColumnReplacer replace;
+	void	   *context;
+} ColumnContext;
+
+static bool
+find_columns(Node *node, ColumnContext *context)
+{
+	bool		result;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == context->depth)
+		context->found = lappend(context->found, node);
+	if (!IsA(node, Query))
+		return expression_tree_walker(node, find_columns, context);
+	context->depth++;
+	result = query_tree_walker((Query *) node, find_columns, context, 0);
+	context->depth--;
+	return result;
+}
+
+List *
+migrate_expression_columns(const Expr *expr)
+{
+	ColumnContext context = {0};
+
+	(void) find_columns((Node *) expr, &context);
+	return context.found;
+}
+
+Bitmapset *
+migrate_expression_inputs(const Expr *expr)
+{
+	Bitmapset  *inputs = NULL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_expression_columns(expr))
+		inputs = bms_add_member(inputs, lfirst_node(Var, lc)->varattno);
+	return inputs;
+}
+
+static Node *
+replace_columns(Node *node, ColumnContext *context)
+{
+	Node	   *result;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == context->depth)
+	{
+		result = context->replace((Var *) node, context->context);
+		IncrementVarSublevelsUp(result, context->depth, 0);
+		return result;
+	}
+	if (!IsA(node, Query))
+		return expression_tree_mutator(node, replace_columns, context);
+	context->depth++;
+	result = (Node *) query_tree_mutator((Query *) node, replace_columns, context, 0);
+	context->depth--;
+	return result;
+}
+
+Expr *
+migrate_expression_replace_columns(const Expr *expr, ColumnReplacer replace, void *context)
+{
+	ColumnContext column_context = {.replace = replace, .context = context};
+
+	return (Expr *) replace_columns((Node *) expr, &column_context);
 }
 
 /* ---- binding ---- */
@@ -148,24 +305,20 @@ typedef struct BindContext
 } BindContext;
 
 static Node *
-bind_mutator(Node *node, BindContext *context)
+bind_column(Var *column, void *context)
 {
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-	{
-		Var		   *var = copyObject((Var *) node);
+	const BindContext *bind = context;
+	Var		   *var = copyObject(column);
 
-		if (var->varattno < 1 || var->varattno > context->nattnos)
-			elog(ERROR, "stored expression names input %d of %d",
-				 var->varattno, context->nattnos);
-		var->varattno = context->attnos[var->varattno - 1];
-		var->varattnosyn = var->varattno;
-		var->varnosyn = var->varno;
-		var->location = -1;
-		return (Node *) var;
-	}
-	return expression_tree_mutator(node, bind_mutator, context);
+	if (var->varattno < 1 || var->varattno > bind->nattnos)
+		elog(ERROR, "stored expression names input %d of %d",
+			 var->varattno, bind->nattnos);
+	var->varattno = bind->attnos[var->varattno - 1];
+	var->varattnosyn = var->varattno;
+	var->varnosyn = var->varno;
+	var->varlevelsup = 0;
+	var->location = -1;
+	return (Node *) var;
 }
 
 Expr *
@@ -173,7 +326,7 @@ migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos)
 {
 	BindContext context = {attnos, nattnos};
 
-	return (Expr *) bind_mutator((Node *) stored, &context);
+	return migrate_expression_replace_columns(stored, bind_column, &context);
 }
 
 /* ---- words ---- */
@@ -263,37 +416,61 @@ refresh_assignments(Oid relid, LiveMigration *migration, char direction, List *a
 }
 
 static void
-refresh_relation(Oid relid)
+refresh_conversion(const Conversion *conversion)
 {
-	Conversion *conversion;
-
-	LockRelationOid(relid, AccessShareLock);
-	conversion = migrate_conversion_get(relid);
-	for (int i = 0; conversion != NULL && i < conversion->nlive; i++)
+	LockRelationOid(conversion->relid, AccessShareLock);
+	for (int i = 0; i < conversion->nlive; i++)
 	{
 		LiveMigration *migration = &conversion->live[i];
 
-		refresh_assignments(relid, migration, 'u', migration->ups);
-		refresh_assignments(relid, migration, 'd', migration->downs);
+		refresh_assignments(conversion->relid, migration, 'u', migration->ups);
+		refresh_assignments(conversion->relid, migration, 'd', migration->downs);
 		if (migration->needed != NULL)
-			refresh_assignments(relid, migration, 'n', list_make1(migration->needed));
+			refresh_assignments(conversion->relid, migration, 'n', list_make1(migration->needed));
 	}
+
+	/* Not to the end of the transaction: it may be a stranger's, who renames his own. */
+	UnlockRelationOid(conversion->relid, AccessShareLock);
 }
 
 void
 migrate_expression_refresh_text(Oid relid)
 {
-	char	   *managed;
+	Conversion *conversion = migrate_conversion_get(relid);
 
-	if (OidIsValid(relid))
+	if (conversion != NULL)
+		refresh_conversion(conversion);
+}
+
+/*
+ * The lock is let go: what is to be renamed may be that very table, and two who
+ * had it would wait for each other.
+ */
+List *
+migrate_expression_before_rename(void)
+{
+	List	   *conversions = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.managed", STORE_NO_ARGS))
 	{
-		refresh_relation(relid);
-		return;
+		Oid			relid = atooid(lfirst(lc));
+		Conversion *conversion;
+
+		LockRelationOid(relid, AccessShareLock);
+		conversion = migrate_conversion_get(relid);
+		if (conversion != NULL)
+			conversions = lappend(conversions, conversion);
+		UnlockRelationOid(relid, AccessShareLock);
 	}
-	managed = migrate_store_fetch("SELECT string_agg(relation::oid::text, ' ') FROM migrate.managed",
-								  STORE_NO_ARGS);
-	if (managed == NULL)
-		return;
-	for (char *word = strtok(managed, " "); word != NULL; word = strtok(NULL, " "))
-		refresh_relation(atooid(word));
+	return conversions;
+}
+
+void
+migrate_expression_after_rename(List *conversions)
+{
+	ListCell   *lc;
+
+	foreach(lc, conversions)
+		refresh_conversion(lfirst(lc));
 }

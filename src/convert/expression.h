@@ -5,10 +5,13 @@
  * In its stored form an expression's Vars have varno 1 and, as attribute
  * number, the position of a name in the migration's list of inputs; that
  * holds before the new columns exist, in every partition, and after a restore.
+ * In a sub-query, which is stored as the parser made it, they are Vars of a query
+ * outside of the outermost one.
  */
 #ifndef MIGRATE_CONVERT_EXPRESSION_H
 #define MIGRATE_CONVERT_EXPRESSION_H
 
+#include "nodes/bitmapset.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
 #include "nodes/primnodes.h"
@@ -27,11 +30,13 @@ typedef struct ScopeColumn
 	Node	   *raw_default;
 	List	   *checks;			/* of Constraint * */
 	Constraint *unique;
+	Constraint *references;		/* what follows it (DEFERRABLE ...) is in it */
 	bool		generated;
 } ScopeColumn;
 
 typedef struct Scope
 {
+	Oid			relid;
 	const char *relation_name;
 	List	   *columns;		/* of ScopeColumn * */
 	List	   *inputs;			/* of char *: grows as expressions name columns */
@@ -82,8 +87,22 @@ extern void migrate_expression_parse_type(const char *text, Oid *type,
 /* Made of nothing but immutable built-in functions: safe to run as anybody. */
 extern bool migrate_expression_is_inlinable(Node *expr);
 
-/* Does every function and type that it names still exist? */
+/* The attribute numbers of the row's columns in it; where it is in stored form, their positions. */
+extern Bitmapset *migrate_expression_inputs(const Expr *expr);
+
+/* Is every function, type, table and column that it names still there, and of the same type? */
 extern bool migrate_expression_is_whole(Node *expr);
+
+/*
+ * The row's columns in an expression, also those in its sub-queries, where they are
+ * columns of a query further out: as a list of Var *, and replaced, in a copy, by
+ * what a function gives for each, written as at the top.
+ */
+typedef Node *(*ColumnReplacer) (Var *column, void *context);
+
+extern List *migrate_expression_columns(const Expr *expr);
+extern Expr *migrate_expression_replace_columns(const Expr *expr, ColumnReplacer replace,
+												void *context);
 
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
@@ -95,7 +114,14 @@ extern Expr *migrate_expression_from_text(Relation rel, Oid owner, Oid type, int
 /* The qualified text of a bound expression. */
 extern char *migrate_expression_to_text(Oid relid, Expr *expr);
 
-/* Write anew, after a rename, the texts of a relation's live migrations, or of all relations'. */
+/* Write anew the texts of a relation's live migrations. */
 extern void migrate_expression_refresh_text(Oid relid);
+
+/*
+ * Likewise of all relations', around a rename in this transaction. They are read
+ * before it, since where there is but a text that would name what has gone.
+ */
+extern List *migrate_expression_before_rename(void);
+extern void migrate_expression_after_rename(List *conversions);
 
 #endif							/* MIGRATE_CONVERT_EXPRESSION_H */

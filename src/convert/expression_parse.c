@@ -1,435 +1,149 @@
 /*
  * convert/expression_parse.c
- *		A definition's text, taken apart and checked by the server's own parser.
- *
- * The text is put behind the beginning of a statement of which it is the rest
- * ("UPDATE x SET ..."), so that the server's grammar decides what it means.
- * Errors are reported against the text that the user gave, with a position in it.
- *
- * The columns are looked up in a Scope, not in a relation, since those that the
- * migration adds do not exist yet.
+ *		The assignments and predicates of a definition, from text to stored form.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/heap.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
-#include "parser/parse_node.h"
-#include "parser/parse_type.h"
-#include "parser/parser.h"
+#include "parser/parse_relation.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 #include "compat.h"
 #include "convert/expression.h"
+#include "convert/forbidden.h"
+#include "convert/scope.h"
+#include "convert/source.h"
 
-/* The text under the parser's eye. */
-typedef struct Source
+/* ---- values ---- */
+
+/* What the parser left of a sub-query of several columns, for one of them. */
+static SubLink *
+multiassign_source(ParseState *pstate, const Param *param)
 {
-	const char *part;			/* which argument it is */
-	const char *text;			/* as the user gave it */
-	char	   *statement;		/* prefix and text */
-	int			prefix_length;	/* in characters: the prefixes are ASCII */
-} Source;
+	TargetEntry *source = list_nth_node(TargetEntry, pstate->p_multiassign_exprs,
+										(param->paramid >> 16) - 1);
 
-/* ---- where an error is ---- */
-
-/* Turn a position in the statement into one in the user's text. */
-static void
-source_error_callback(void *arg)
-{
-	Source	   *source = arg;
-	int			position = geterrposition();
-
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(Max(position - source->prefix_length, 1));
-		internalerrquery(source->text);
-	}
-	errcontext("argument \"%s\"", source->part);
+	return castNode(SubLink, source->expr);
 }
 
-static void
-source_begin(Source *source, ErrorContextCallback *callback, const char *part,
-			 const char *prefix, const char *text, const char *suffix)
-{
-	source->part = part;
-	source->text = text;
-	source->statement = psprintf("%s%s%s", prefix, text, suffix);
-	source->prefix_length = strlen(prefix);
-
-	callback->callback = source_error_callback;
-	callback->arg = source;
-	callback->previous = error_context_stack;
-	error_context_stack = callback;
-}
-
-static void
-source_end(ErrorContextCallback *callback)
-{
-	error_context_stack = callback->previous;
-}
-
-/* The one statement that the text makes; more than one is a smuggled semicolon. */
+/*
+ * One column of a sub-query of several, which every assignment runs by itself:
+ * (SELECT column FROM (the sub-query)).
+ */
 static Node *
-source_statement(Source *source)
+take_column(ParseState *pstate, const Param *param)
 {
-	List	   *statements = raw_parser(source->statement, RAW_PARSE_DEFAULT);
+	SubLink    *sublink = copyObject(multiassign_source(pstate, param));
+	ParseState *inner = make_parsestate(NULL);
+	Query	   *query = makeNode(Query);
+	AttrNumber	column = param->paramid & 0xFFFF;
+	ParseNamespaceItem *item;
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	Var		   *var;
 
-	if (list_length(statements) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("argument \"%s\" holds more than one statement", source->part)));
-	return linitial_node(RawStmt, statements)->stmt;
-}
+	IncrementVarSublevelsUp(sublink->subselect, 1, 1);
+	item = addRangeTableEntryForSubquery(inner, (Query *) sublink->subselect,
+										 makeAlias("source", NIL), false, true);
+	var = makeVarFromTargetEntry(1, get_tle_by_resno(item->p_rte->subquery->targetList, column));
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->canSetTag = true;
+	query->rtable = inner->p_rtable;
+	query->jointree = makeFromExpr(list_make1(ref), NULL);
+	query->targetList = list_make1(makeTargetEntry((Expr *) var, 1, "source", false));
+	free_parsestate(inner);
 
-static ParseState *
-source_parse_state(const Source *source)
-{
-	ParseState *pstate = make_parsestate(NULL);
-
-	pstate->p_sourcetext = source->statement;
-	return pstate;
-}
-
-/* ---- columns ---- */
-
-static ScopeColumn *
-find_column(List *columns, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, columns)
-	{
-		ScopeColumn *column = lfirst(lc);
-
-		if (strcmp(column->name, name) == 0)
-			return column;
-	}
-	return NULL;
-}
-
-ScopeColumn *
-migrate_scope_find(const Scope *scope, const char *name)
-{
-	return find_column(scope->columns, name);
-}
-
-ScopeColumn *
-migrate_scope_find_new(const Scope *scope, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, scope->columns)
-	{
-		ScopeColumn *column = lfirst(lc);
-
-		if (column->rename_to != NULL && strcmp(column->rename_to, name) == 0)
-			return column;
-	}
-	return NULL;
+	sublink->subLinkType = EXPR_SUBLINK;
+	sublink->subLinkId = 0;
+	sublink->subselect = (Node *) query;
+	return (Node *) sublink;
 }
 
 static void
-refuse_constraint(ParseState *pstate, const ColumnDef *def, const Constraint *constraint,
-				  const char *hint)
+refuse_default(ParseState *pstate, const char *part, const ScopeColumn *target, int location)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("column \"%s\" of \"add\" has a constraint that is not supported by this version of migrate",
-					def->colname),
-			 errdetail("NOT NULL, DEFAULT, CHECK and UNIQUE are."),
-			 errhint("%s", hint),
-			 parser_errposition(pstate, constraint->location)));
+			 errmsg("\"%s\" assigns DEFAULT to column \"%s\"", part, target->name),
+			 errdetail("A default may change, and what a row is converted to may not."),
+			 target->added ?
+			 errhint("Write the value. A column that is not assigned has its immutable default, if it has one.") :
+			 errhint("Write the value."),
+			 parser_errposition(pstate, location)));
+}
+
+/* As the parser makes it, in a target list of UPDATE. */
+static Node *
+transform_value(ParseState *pstate, const char *part, const ScopeColumn *target,
+				ResTarget *assignment)
+{
+	Node	   *expr;
+
+	if (IsA(assignment->val, SetToDefault))
+		refuse_default(pstate, part, target, ((SetToDefault *) assignment->val)->location);
+	expr = transformExpr(pstate, assignment->val, EXPR_KIND_UPDATE_SOURCE);
+	if (IsA(expr, SetToDefault))
+		refuse_default(pstate, part, target, ((SetToDefault *) expr)->location);
+	if (IsA(expr, Param) && ((Param *) expr)->paramkind == PARAM_MULTIEXPR)
+		expr = take_column(pstate, (Param *) expr);
+	return expr;
+}
+
+static int
+value_location(const ResTarget *assignment)
+{
+	Node	   *value = assignment->val;
+
+	return exprLocation(IsA(value, MultiAssignRef) ? ((MultiAssignRef *) value)->source : value);
 }
 
 static void
-take_constraints(ParseState *pstate, const ColumnDef *def, ScopeColumn *column)
+warn_unsteady(const char *part, const ScopeColumn *target, Steadiness steadiness)
 {
-	ListCell   *lc;
-
-	foreach(lc, def->constraints)
-	{
-		Constraint *constraint = lfirst_node(Constraint, lc);
-
-		switch (constraint->contype)
-		{
-			case CONSTR_NULL:
-				break;
-			case CONSTR_NOTNULL:
-				column->not_null = true;
-				break;
-			case CONSTR_DEFAULT:
-				column->raw_default = constraint->raw_expr;
-				break;
-			case CONSTR_CHECK:
-				if (constraint->is_no_inherit)
-					refuse_constraint(pstate, def, constraint, "Leave out NO INHERIT.");
-				column->checks = lappend(column->checks, constraint);
-				break;
-			case CONSTR_UNIQUE:
-				if (constraint->including != NIL || constraint->options != NIL ||
-					constraint->indexspace != NULL || constraint->nulls_not_distinct)
-					refuse_constraint(pstate, def, constraint, "Write UNIQUE alone.");
-				column->unique = constraint;
-				break;
-			default:
-				refuse_constraint(pstate, def, constraint,
-								  "Add the constraint with ALTER TABLE once the migration is complete.");
-		}
-	}
-}
-
-static ScopeColumn *
-parse_column(ParseState *pstate, ColumnDef *def)
-{
-	ScopeColumn *column = palloc0(sizeof(ScopeColumn));
-
-	take_constraints(pstate, def, column);
-	if (compat_column_storage(def) != NULL || def->compression != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("column \"%s\" of \"add\" has a storage option", def->colname),
-				 errhint("Set it with ALTER TABLE once the migration is expanded."),
-				 parser_errposition(pstate, def->location)));
-	if (SystemAttributeByName(def->colname) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DUPLICATE_COLUMN),
-				 errmsg("column name \"%s\" conflicts with a system column name", def->colname),
-				 errhint("Choose another name."),
-				 parser_errposition(pstate, def->location)));
-
-	column->name = def->colname;
-	typenameTypeIdAndMod(pstate, def->typeName, &column->type, &column->typmod);
-	column->collation = GetColumnDefCollation(pstate, def, column->type);
-	CheckAttributeType(column->name, column->type, column->collation, NIL, 0);
-	column->added = true;
-	return column;
-}
-
-List *
-migrate_expression_parse_columns(const char *text)
-{
-	Source		source;
-	ErrorContextCallback callback;
-	CreateStmt *create;
-	ParseState *pstate;
-	List	   *columns = NIL;
-	ListCell   *lc;
-
-	source_begin(&source, &callback, "add", "CREATE TABLE x (", text, "\n)");
-	create = (CreateStmt *) source_statement(&source);
-	if (!IsA(create, CreateStmt) || create->inhRelations || create->options ||
-		create->partspec || create->accessMethod || create->tableElts == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("argument \"add\" is not a list of column definitions"),
-				 errhint("Write it as in CREATE TABLE: \"first_name text, last_name text\".")));
-	pstate = source_parse_state(&source);
-
-	foreach(lc, create->tableElts)
-	{
-		Node	   *element = lfirst(lc);
-		ScopeColumn *column;
-
-		if (!IsA(element, ColumnDef))
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("argument \"add\" may hold column definitions only"),
-					 errdetail("Table constraints and LIKE are not columns."),
-					 errhint("Add the constraint with ALTER TABLE once the migration is complete."),
-					 parser_errposition(pstate, exprLocation(element))));
-		column = parse_column(pstate, (ColumnDef *) element);
-		if (find_column(columns, column->name) != NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("column \"%s\" is added twice", column->name),
-					 parser_errposition(pstate, ((ColumnDef *) element)->location)));
-		columns = lappend(columns, column);
-	}
-	free_parsestate(pstate);
-	source_end(&callback);
-	return columns;
-}
-
-/* ---- assignments ---- */
-
-/* Where in the list of inputs a name stands, counted from 1; it is put there if new. */
-static AttrNumber
-input_position(Scope *scope, const char *name)
-{
-	ListCell   *lc;
-	AttrNumber	position = 0;
-
-	foreach(lc, scope->inputs)
-	{
-		position++;
-		if (strcmp(lfirst(lc), name) == 0)
-			return position;
-	}
-	scope->inputs = lappend(scope->inputs, pstrdup(name));
-	return position + 1;
-}
-
-/*
- * What a name stands for that two columns have, an old one and one that takes
- * its place. Where both could be meant, old or new must be said.
- */
-static ScopeColumn *
-resolve_twin(ParseState *pstate, ColumnRef *cref, const char *qualifier,
-			 ScopeColumn *old, ScopeColumn *new)
-{
-	Scope	   *scope = pstate->p_ref_hook_state;
-
-	if ((qualifier != NULL && strcmp(qualifier, "new") == 0) ||
-		(qualifier == NULL && strcmp(scope->part, "add") == 0))
-		return new;
-	if ((qualifier != NULL && strcmp(qualifier, "old") == 0) || !scope->reads_added)
-		return old;
-	ereport(ERROR,
-			(errcode(ERRCODE_AMBIGUOUS_COLUMN),
-			 errmsg("column reference \"%s\" is ambiguous", new->rename_to),
-			 errdetail("The migration adds a column in the place of the one that is there."),
-			 errhint("Write old.%s or new.%s.", quote_identifier(new->rename_to),
-					 quote_identifier(new->rename_to)),
-			 parser_errposition(pstate, cref->location)));
-}
-
-/*
- * Parser hook: a name in an expression is a column of the scope, bare or
- * behind the relation's name, or behind old or new where it is two columns'.
- * NULL lets the parser report it as unknown.
- */
-static Node *
-resolve_column(ParseState *pstate, ColumnRef *cref, Node *found)
-{
-	Scope	   *scope = pstate->p_ref_hook_state;
-	Node	   *last = llast(cref->fields);
-	const char *qualifier = NULL;
-	ScopeColumn *column;
-	ScopeColumn *new;
-	Var		   *var;
-
-	if (found != NULL || list_length(cref->fields) > 2 || !IsA(last, String))
-		return NULL;
-	if (list_length(cref->fields) == 2)
-		qualifier = strVal(linitial(cref->fields));
-	column = migrate_scope_find(scope, strVal(last));
-	new = migrate_scope_find_new(scope, strVal(last));
-	if (new != NULL)
-		column = resolve_twin(pstate, cref, qualifier, column, new);
-	else if (column == NULL ||
-			 (qualifier != NULL && strcmp(qualifier, scope->relation_name) != 0))
-		return NULL;
-	if (column->added && !scope->reads_added)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("\"%s\" reads column \"%s\", which the migration adds",
-						scope->part, column->rename_to ? column->rename_to : column->name),
-				 errdetail("The new columns have no value before \"up\" computes it from the old ones."),
-				 column->rename_to ? errhint("Read old.%s.", quote_identifier(column->rename_to)) :
-				 errhint("Repeat the expression that computes \"%s\".", column->name),
-				 parser_errposition(pstate, cref->location)));
-
-	var = makeVar(1, input_position(scope, column->name), column->type,
-				  column->typmod, column->collation, 0);
-	var->location = cref->location;
-	return (Node *) var;
-}
-
-/* Reports on what an expression must not hold. */
-typedef struct ForbiddenContext
-{
-	ParseState *pstate;
-	const char *part;
-	bool		stable;			/* met a function that is not immutable */
-} ForbiddenContext;
-
-static bool
-note_volatility(Oid funcid, void *context)
-{
-	char		volatility = func_volatile(funcid);
-
-	if (volatility == PROVOLATILE_STABLE)
-		((ForbiddenContext *) context)->stable = true;
-	return volatility == PROVOLATILE_VOLATILE;
-}
-
-static bool
-refuse_forbidden(Node *node, ForbiddenContext *context)
-{
-	if (node == NULL)
-		return false;
-	if (check_functions_in_node(node, note_volatility, context))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("argument \"%s\" calls a volatile function", context->part),
-				 errdetail("A row that is read twice would be converted to two different values."),
-				 errhint("Use immutable functions of the row's own columns."),
-				 parser_errposition(context->pstate, exprLocation(node))));
-	if (IsA(node, NextValueExpr))
-		elog(ERROR, "unexpected NextValueExpr in a parsed expression");
-	if (IsA(node, SQLValueFunction))
-		context->stable = true;
-	if (IsA(node, SubLink))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("argument \"%s\" holds a subquery", context->part),
-				 errdetail("A conversion may use the columns of its own row only."),
-				 errhint("Put the value into the table first, or call an immutable function."),
-				 parser_errposition(context->pstate, exprLocation(node))));
-	return expression_tree_walker(node, refuse_forbidden, context);
+	if (steadiness == STABLE_ONLY)
+		ereport(NOTICE,
+				(errmsg("argument \"%s\" calls a function that is not immutable", part),
+				 errdetail("Column \"%s\" of a row that is not converted yet may read "
+						   "differently from one statement to the next.", target->name)));
+	if (steadiness == READS_TABLES)
+		ereport(NOTICE,
+				(errmsg("argument \"%s\" holds a subquery that reads tables", part),
+				 errdetail("Column \"%s\" of a row is computed from what they hold when the row is "
+						   "read, written or converted, and does not follow them from then on.",
+						   target->name)));
 }
 
 /* The value of one assignment, as the column's type, in stored form. */
 static Expr *
-parse_value(ParseState *pstate, const char *part, const ScopeColumn *target,
+parse_value(ParseState *pstate, const Scope *scope, const ScopeColumn *target,
 			ResTarget *assignment)
 {
-	ForbiddenContext forbidden = {pstate, part, false};
-	Node	   *expr;
-	Oid			type;
+	Node	   *expr = transform_value(pstate, scope->part, target, assignment);
+	Oid			type = exprType(expr);
 
-	if (IsA(assignment->val, SetToDefault) || IsA(assignment->val, MultiAssignRef))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("\"%s\" must be assigned one expression", target->name),
-				 errhint("Write \"column = expression\" for each column."),
-				 parser_errposition(pstate, assignment->location)));
-
-	expr = transformExpr(pstate, assignment->val, EXPR_KIND_UPDATE_SOURCE);
-	type = exprType(expr);
 	expr = coerce_to_target_type(pstate, expr, type, target->type, target->typmod,
 								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
 	if (expr == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" is of type %s but the expression in \"%s\" is of type %s",
-						target->name, format_type_be(target->type), part,
+						target->name, format_type_be(target->type), scope->part,
 						format_type_be(type)),
 				 errhint("Rewrite or cast the expression."),
-				 parser_errposition(pstate, exprLocation(assignment->val))));
+				 parser_errposition(pstate, value_location(assignment))));
 	assign_expr_collations(pstate, expr);
-	(void) refuse_forbidden(expr, &forbidden);
-	if (forbidden.stable)
-		ereport(NOTICE,
-				(errmsg("argument \"%s\" calls a function that is not immutable", part),
-				 errdetail("Column \"%s\" of a row that is not converted yet may read "
-						   "differently from one statement to the next.", target->name)));
+	warn_unsteady(scope->part, target, forbidden_check(pstate, scope, expr));
 	return (Expr *) expr;
 }
+
+/* ---- assignments ---- */
 
 /*
  * May this part assign that column? The old form is down's; the new form, and
@@ -487,8 +201,7 @@ migrate_expression_parse_assignments(Scope *scope, const char *part, const char 
 				 errdetail("FROM, WHERE and RETURNING have no meaning here."),
 				 errhint("Write it as after UPDATE ... SET: \"a = b, c = d\".")));
 	pstate = source_parse_state(&source);
-	pstate->p_post_columnref_hook = resolve_column;
-	pstate->p_ref_hook_state = scope;
+	scope_attach(pstate, scope);
 	scope->part = part;
 	scope->reads_added = strcmp(part, "down") == 0;
 
@@ -502,21 +215,20 @@ migrate_expression_parse_assignments(Scope *scope, const char *part, const char 
 		if (target == NULL)
 			target = migrate_scope_find(scope, assignment->name);
 		check_target(pstate, part, target, assignment);
-		if (find_column(targets, target->name) != NULL)
+		if (scope_find_in(targets, target->name) != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_SYNTAX_ERROR),
 					 errmsg("\"%s\" assigns column \"%s\" twice", part, target->name),
 					 parser_errposition(pstate, assignment->location)));
 		targets = lappend(targets, target);
 		parsed->target = target;
-		parsed->expr = parse_value(pstate, part, target, assignment);
+		parsed->expr = parse_value(pstate, scope, target, assignment);
 		result = lappend(result, parsed);
 	}
 	free_parsestate(pstate);
 	source_end(&callback);
 	return result;
 }
-
 /* ---- predicates ---- */
 
 /*
@@ -524,15 +236,13 @@ migrate_expression_parse_assignments(Scope *scope, const char *part, const char 
  * may check, and tells readers what a row reads as.
  */
 static void
-refuse_untrusted(ParseState *pstate, const char *part, Node *expr)
+refuse_untrusted(ParseState *pstate, const Scope *scope, Node *expr)
 {
-	ForbiddenContext forbidden = {pstate, part, false};
-
-	(void) refuse_forbidden(expr, &forbidden);
+	(void) forbidden_check(pstate, scope, expr);
 	if (!migrate_expression_is_inlinable(expr))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("argument \"%s\" calls what is not both immutable and built in", part),
+				 errmsg("argument \"%s\" calls what is not both immutable and built in", scope->part),
 				 errdetail("It becomes part of a constraint, and that is checked with the rights of whoever writes."),
 				 errhint("Use built-in immutable functions and operators of the row's own columns."),
 				 parser_errposition(pstate, exprLocation(expr))));
@@ -559,15 +269,14 @@ migrate_expression_parse_predicate(Scope *scope, const char *part, const char *t
 				 errmsg("argument \"%s\" is not a condition", part),
 				 errhint("Write it as after WHERE: \"a IS NOT NULL AND b > 0\".")));
 	pstate = source_parse_state(&source);
-	pstate->p_post_columnref_hook = resolve_column;
-	pstate->p_ref_hook_state = scope;
+	scope_attach(pstate, scope);
 	scope->part = part;
 	scope->reads_added = false;
 
 	expr = transformExpr(pstate, select->whereClause, EXPR_KIND_CHECK_CONSTRAINT);
 	expr = coerce_to_boolean(pstate, expr, part);
 	assign_expr_collations(pstate, expr);
-	refuse_untrusted(pstate, part, expr);
+	refuse_untrusted(pstate, scope, expr);
 	target->name = "";
 	target->type = BOOLOID;
 	target->typmod = -1;
@@ -576,136 +285,4 @@ migrate_expression_parse_predicate(Scope *scope, const char *part, const char *t
 	free_parsestate(pstate);
 	source_end(&callback);
 	return list_make1(predicate);
-}
-
-/* ---- defaults and constraints of new columns ---- */
-
-static bool
-is_assigned(List *assignments, const ScopeColumn *column)
-{
-	ListCell   *lc;
-
-	foreach(lc, assignments)
-		if (strcmp(((ParsedAssignment *) lfirst(lc))->target->name, column->name) == 0)
-			return true;
-	return false;
-}
-
-/* The default of a column, if rows that are there can have it as well; else NULL. */
-static Expr *
-check_default(ParseState *pstate, const ScopeColumn *column)
-{
-	Node	   *expr = cookDefault(pstate, copyObject(column->raw_default), column->type,
-								   column->typmod, column->name, '\0');
-
-	if (expr == NULL || contain_mutable_functions(expr))
-		return NULL;
-	return (Expr *) expr;
-}
-
-/* It speaks of the new form alone, or it would outlive what it names. */
-static void
-check_condition(ParseState *pstate, const Scope *scope, const Constraint *check)
-{
-	Scope		all = *scope;
-	Node	   *expr;
-	ListCell   *lc;
-
-	all.inputs = NIL;
-	all.part = "add";
-	all.reads_added = true;
-	pstate->p_post_columnref_hook = resolve_column;
-	pstate->p_ref_hook_state = &all;
-	expr = transformExpr(pstate, copyObject(check->raw_expr), EXPR_KIND_CHECK_CONSTRAINT);
-	(void) coerce_to_boolean(pstate, expr, "CHECK");
-	pstate->p_post_columnref_hook = NULL;
-	foreach(lc, all.inputs)
-		if (!migrate_scope_find(scope, lfirst(lc))->added)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-					 errmsg("a CHECK in \"add\" names column \"%s\", which the migration does not add",
-							(char *) lfirst(lc)),
-					 errhint("Add that constraint with ALTER TABLE once the migration is complete."),
-					 parser_errposition(pstate, check->location)));
-}
-
-static void
-check_not_null(const ScopeColumn *column, List *ups)
-{
-	if (column->not_null && !is_assigned(ups, column))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				 errmsg("column \"%s\" of \"add\" is NOT NULL, but no row of the old form has a value for it",
-						column->name),
-				 errhint("Assign it in \"up\", or give it a constant default.")));
-}
-
-List *
-migrate_expression_parse_constraints(Scope *scope, const char *text, List *columns, List *ups)
-{
-	Source		source;
-	ErrorContextCallback callback;
-	ParseState *pstate;
-	ListCell   *lc;
-
-	source_begin(&source, &callback, "add", "CREATE TABLE x (", text, "\n)");
-	pstate = source_parse_state(&source);
-	foreach(lc, columns)
-	{
-		ScopeColumn *column = lfirst(lc);
-		Expr	   *expr = column->raw_default ? check_default(pstate, column) : NULL;
-		ListCell   *check;
-
-		if (expr != NULL && !is_assigned(ups, column))
-		{
-			ParsedAssignment *assignment = palloc(sizeof(ParsedAssignment));
-
-			assignment->target = column;
-			assignment->expr = expr;
-			ups = lappend(ups, assignment);
-		}
-		check_not_null(column, ups);
-		if (column->unique != NULL)
-			(void) ResolveOpClass(NIL, column->type, "btree", BTREE_AM_OID);
-		foreach(check, column->checks)
-			check_condition(pstate, scope, lfirst_node(Constraint, check));
-	}
-	free_parsestate(pstate);
-	source_end(&callback);
-	return ups;
-}
-
-/* ---- types ---- */
-
-char *
-migrate_expression_type_text(Oid type, int32 typmod, Oid collation)
-{
-	char	   *text = format_type_extended(type, typmod,
-											FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
-
-	if (OidIsValid(collation) && collation != get_typcollation(type))
-	{
-		HeapTuple	tuple = SearchSysCache1(COLLOID, ObjectIdGetDatum(collation));
-		Form_pg_collation form;
-
-		if (!HeapTupleIsValid(tuple))
-			elog(ERROR, "cache lookup failed for collation %u", collation);
-		form = (Form_pg_collation) GETSTRUCT(tuple);
-		text = psprintf("%s COLLATE %s", text,
-						quote_qualified_identifier(get_namespace_name(form->collnamespace),
-												   NameStr(form->collname)));
-		ReleaseSysCache(tuple);
-	}
-	return text;
-}
-
-void
-migrate_expression_parse_type(const char *text, Oid *type, int32 *typmod, Oid *collation)
-{
-	List	   *columns = migrate_expression_parse_columns(psprintf("x %s", text));
-	ScopeColumn *column = linitial(columns);
-
-	*type = column->type;
-	*typmod = column->typmod;
-	*collation = column->collation;
 }

@@ -17,6 +17,7 @@
 #include "rewrite/rewriteHandler.h"
 
 #include "convert/conversion.h"
+#include "convert/expression.h"
 #include "convert/generated.h"
 
 static bool
@@ -27,19 +28,19 @@ is_generated(Relation rel, AttrNumber attno)
 }
 
 static Node *
-compute_mutator(Node *node, Relation rel)
+compute_column(Var *column, void *rel)
 {
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var) && is_generated(rel, ((Var *) node)->varattno))
-		return build_column_default(rel, ((Var *) node)->varattno);
-	return expression_tree_mutator(node, compute_mutator, rel);
+	if (is_generated(rel, column->varattno))
+		return build_column_default(rel, column->varattno);
+	column = copyObject(column);
+	column->varlevelsup = 0;
+	return (Node *) column;
 }
 
 Expr *
 migrate_generated_compute(Expr *expr, Relation rel)
 {
-	return (Expr *) compute_mutator((Node *) expr, rel);
+	return migrate_expression_replace_columns(expr, compute_column, rel);
 }
 
 /* ---- columns generated from what is assigned ---- */

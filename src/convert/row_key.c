@@ -20,9 +20,15 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "catalog/store.h"
+#include "catalog/try.h"
 #include "convert/row_key.h"
+
+/* So many bytes fit into an index entry, with room for what else is in it. */
+#define MAX_RECORDED_KEY	2000
 
 /* The attributes of an index if it is a valid primary key, in its order; else none. */
 static int
@@ -106,6 +112,13 @@ key_as_json(Relation rel, TupleTableSlot *row, const AttrNumber *attnos, int nke
 												   HeapTupleGetDatum(record)));
 }
 
+static char *
+address_as_json(ItemPointer tid)
+{
+	return psprintf("{\"ctid\": \"(%u,%u)\"}",
+					ItemPointerGetBlockNumber(tid), ItemPointerGetOffsetNumber(tid));
+}
+
 char *
 migrate_row_key_json(Relation rel, TupleTableSlot *row)
 {
@@ -116,7 +129,42 @@ migrate_row_key_json(Relation rel, TupleTableSlot *row)
 		return key_as_json(rel, row, attnos, nkeys);
 	if (!ItemPointerIsValid(&row->tts_tid))
 		return NULL;
-	return psprintf("{\"ctid\": \"(%u,%u)\"}",
-					ItemPointerGetBlockNumber(&row->tts_tid),
-					ItemPointerGetOffsetNumber(&row->tts_tid));
+	return address_as_json(&row->tts_tid);
+}
+
+/* ---- recording ---- */
+
+typedef struct KeyToRecord
+{
+	Relation	rel;
+	TupleTableSlot *row;
+	char	   *json;
+	MemoryContext context;		/* of json */
+} KeyToRecord;
+
+/* Types may bring their own output functions and casts to JSON: the owner's to run. */
+static void
+make_key(void *arg)
+{
+	KeyToRecord *key = arg;
+	StoreIdentity self;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	migrate_store_become_restricted(&self, key->rel->rd_rel->relowner);
+	key->json = MemoryContextStrdup(key->context, migrate_row_key_json(key->rel, key->row));
+	migrate_store_become_self(&self);
+	PopActiveSnapshot();
+}
+
+char *
+migrate_row_key_to_record(Relation rel, TupleTableSlot *row)
+{
+	KeyToRecord key = {rel, row, NULL, CurrentMemoryContext};
+	ErrorData  *error = migrate_try(make_key, &key);
+
+	if (error != NULL && migrate_try_is_about_server(error))
+		ReThrowError(error);
+	if (error != NULL || strlen(key.json) > MAX_RECORDED_KEY)
+		return address_as_json(&row->tts_tid);
+	return key.json;
 }

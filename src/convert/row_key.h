@@ -14,4 +14,11 @@
  */
 extern char *migrate_row_key_json(Relation rel, TupleTableSlot *row);
 
+/*
+ * The same of a row that is stored, for a record of it, computed as the table's
+ * owner: the address where a primary key cannot be shown, or is longer than an
+ * index entry may be.
+ */
+extern char *migrate_row_key_to_record(Relation rel, TupleTableSlot *row);
+
 #endif							/* MIGRATE_CONVERT_ROW_KEY_H */

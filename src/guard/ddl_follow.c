@@ -4,8 +4,10 @@
  *
  * A dropped table takes what we know of it along, but for the history. A
  * renamed column is renamed in the definitions that are not live (live ones
- * hold their columns to their names). Both are part of the command's own
- * transaction, under its lock on the table.
+ * hold their columns to their names), and where others refer to it. Where all
+ * triggers of a table are enabled or disabled at once, as a restore of data does,
+ * ours are enabled fully again. All this is part of the command's own transaction,
+ * under its lock on the table, so that nobody writes in between.
  */
 #include "postgres.h"
 
@@ -13,12 +15,14 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
 #include "catalog/store.h"
+#include "convert/conversion.h"
 #include "guard/catalog_row.h"
 #include "guard/ddl_follow.h"
 #include "migrate.h"
@@ -28,8 +32,8 @@ static bool
 catalog_is_whole(void)
 {
 	static const char *const tables[] = {
-		"managed", "migration", "added_column", "added_constraint", "assignment",
-		"assignment_tree", "backfill", "declared_index", "failure", "event",
+		"managed", "migration", "added_column", "added_constraint", "added_reference",
+		"assignment", "assignment_tree", "backfill", "declared_index", "failure", "event",
 	};
 
 	for (int i = 0; i < lengthof(tables); i++)
@@ -68,6 +72,8 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  "  USING gone WHERE migration = gone.name),"
 						  " constraints AS (DELETE FROM migrate.added_constraint"
 						  "  USING gone WHERE migration = gone.name),"
+						  " refs AS (DELETE FROM migrate.added_reference"
+						  "  USING gone WHERE migration = gone.name),"
 						  " assignment AS (DELETE FROM migrate.assignment"
 						  "  USING gone WHERE migration = gone.name),"
 						  " tree AS (DELETE FROM migrate.assignment_tree"
@@ -88,8 +94,6 @@ rename_in_definitions(Oid relid, const char *from, const char *to)
 {
 	static const char *const targets[] = {"assignment", "assignment_tree"};
 
-	if (!may_be_known(relid))
-		return;
 	for (int i = 0; i < lengthof(targets); i++)
 		migrate_store_execute(psprintf("UPDATE migrate.%s a SET target = $3"
 									   " FROM migrate.migration m"
@@ -105,6 +109,27 @@ rename_in_definitions(Oid relid, const char *from, const char *to)
 						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
 }
 
+/* It may be one that a new column of another table refers to. */
+static void
+rename_in_references(Oid relid, const char *from, const char *to)
+{
+	migrate_store_execute("UPDATE migrate.added_reference SET referenced_column = $3"
+						  " WHERE referenced = $1 AND referenced_column = $2",
+						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+}
+
+/*
+ * A table is being altered, and maybe given to another owner. As that one the
+ * expressions are to run from then on, on partitions as well, of which nothing
+ * has been altered.
+ */
+void
+migrate_ddl_follow_alter_table(Oid relid)
+{
+	if (get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE && migrate_conversion_any())
+		migrate_conversion_invalidate(relid);
+}
+
 /*
  * What migrations have to do with it, also those that are done with, goes by its
  * new name: those yet to come are compared with it. Not so where a contract gives a
@@ -113,8 +138,6 @@ rename_in_definitions(Oid relid, const char *from, const char *to)
 static void
 rename_in_footprints(Oid relid, const char *from, const char *to)
 {
-	if (!may_be_known(relid))
-		return;
 	migrate_store_execute("UPDATE migrate.footprint f SET column_name = $3"
 						  " FROM migrate.migration m WHERE m.relation = $1"
 						  " AND f.migration = m.name AND f.column_name = $2"
@@ -140,9 +163,33 @@ migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum)
 		return;
 	from = NameStr(((Form_pg_attribute) GETSTRUCT(old))->attname);
 	to = NameStr(((Form_pg_attribute) GETSTRUCT(new))->attname);
-	if (strcmp(from, to) != 0 && !((Form_pg_attribute) GETSTRUCT(new))->attisdropped)
-	{
-		rename_in_definitions(relid, from, to);
-		rename_in_footprints(relid, from, to);
-	}
+	if (strcmp(from, to) == 0 || ((Form_pg_attribute) GETSTRUCT(new))->attisdropped ||
+		!may_be_known(relid))
+		return;
+	rename_in_definitions(relid, from, to);
+	rename_in_references(relid, from, to);
+	rename_in_footprints(relid, from, to);
+}
+
+static void
+enable_fully(Oid relid, const char *trigger)
+{
+	if (OidIsValid(get_trigger_oid(relid, trigger, true)))
+		migrate_store_ddl(relid, psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
+										  migrate_store_relation_sql(relid),
+										  quote_identifier(trigger)));
+}
+
+void
+migrate_ddl_follow_switch_triggers(const RangeVar *table)
+{
+	static const char *const ours[] = {MIGRATE_TRIGGER_NAME, MIGRATE_LAST_TRIGGER_NAME,
+	MIGRATE_DEFER_TRIGGER_NAME, MIGRATE_MEND_TRIGGER_NAME};
+	Oid			relid = RangeVarGetRelid(table, NoLock, true);
+
+	CommandCounterIncrement();
+	if (!OidIsValid(relid) || migrate_conversion_get(relid) == NULL)
+		return;
+	for (int i = 0; i < lengthof(ours); i++)
+		enable_fully(relid, ours[i]);
 }

@@ -28,6 +28,8 @@
 #include "guard/drop_guard.h"
 #include "guard/index_guard.h"
 #include "guard/partitions.h"
+#include "guard/table_copy.h"
+#include "guard/trigger_guard.h"
 #include "guc.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
@@ -61,6 +63,8 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 			migrate_drop_guard_check_alter(class, oid, subid);
 		if (class == RelationRelationId && subid != 0)
 			migrate_ddl_follow_alter_column(oid, subid);
+		else if (class == RelationRelationId)
+			migrate_ddl_follow_alter_table(oid);
 	}
 	else if (access == OAT_POST_CREATE && migrate_guc_guard)
 	{
@@ -69,6 +73,10 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 		else if (class == RelationRelationId && subid == 0 && migrate_conversion_any())
 			migrate_index_guard_check_create(oid);
 	}
+	if (class == TriggerRelationId && access == OAT_POST_CREATE)
+		migrate_trigger_guard_check_created(oid);
+	else if (class == TriggerRelationId && access == OAT_POST_ALTER)
+		migrate_trigger_guard_check_altered(oid);
 }
 
 static bool
@@ -79,6 +87,30 @@ drops_tables(Node *statement)
 	return IsA(statement, DropStmt) &&
 		(((DropStmt *) statement)->removeType == OBJECT_TABLE ||
 		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
+}
+
+/* Does it enable or disable all triggers of a table, or all but the server's own? */
+static bool
+switches_triggers(Node *statement)
+{
+	ListCell   *lc;
+
+	if (!IsA(statement, AlterTableStmt))
+		return false;
+	foreach(lc, ((AlterTableStmt *) statement)->cmds)
+	{
+		switch (lfirst_node(AlterTableCmd, lc)->subtype)
+		{
+			case AT_EnableTrigAll:
+			case AT_EnableTrigUser:
+			case AT_DisableTrigAll:
+			case AT_DisableTrigUser:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
 }
 
 /* Can the text of an expression read differently after it? */
@@ -95,7 +127,11 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			QueryEnvironment *environment, DestReceiver *dest,
 			QueryCompletion *completion)
 {
-	bool		before = migrate_drop_guard_expect_tables(drops_tables(pstmt->utilityStmt));
+	Node	   *statement = pstmt->utilityStmt;
+	Node	   *drop = drops_tables(statement) ? statement : NULL;
+	Node	   *before = migrate_drop_guard_expect_tables(drop);
+	bool		triggers =
+		migrate_drop_guard_expect_switched_triggers(switches_triggers(statement));
 
 	PG_TRY();
 	{
@@ -109,6 +145,7 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	PG_FINALLY();
 	{
 		(void) migrate_drop_guard_expect_tables(before);
+		(void) migrate_drop_guard_expect_switched_triggers(triggers);
 	}
 	PG_END_TRY();
 }
@@ -120,18 +157,29 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryEnvironment *environment, DestReceiver *dest,
 				   QueryCompletion *completion)
 {
-	bool		is_rename = renames(pstmt->utilityStmt);
+	RangeVar   *switched = NULL;
 	List	   *partitions = NIL;
+	List	   *conversions = NIL;
+	List	   *copies = NIL;
 
-	if (migrate_guc_guard)
+	if (migrate_guc_guard && !IsBinaryUpgrade)
+	{
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+		copies = migrate_table_copies_expect(pstmt->utilityStmt);
+	}
+	if (renames(pstmt->utilityStmt) && migrate_conversion_any())
+		conversions = migrate_expression_before_rename();
+	if (migrate_guc_guard && switches_triggers(pstmt->utilityStmt))
+		switched = copyObject(((AlterTableStmt *) pstmt->utilityStmt)->relation);
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
 	migrate_partitions_follow(partitions);
-	if (!is_rename)
+	migrate_table_copies_follow(copies);
+	if (switched != NULL)
+		migrate_ddl_follow_switch_triggers(switched);
+	if (conversions == NIL)
 		return;
 	CommandCounterIncrement();
-	if (migrate_conversion_any())
-		migrate_expression_refresh_text(InvalidOid);
+	migrate_expression_after_rename(conversions);
 }
 
 void

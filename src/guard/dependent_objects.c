@@ -143,8 +143,9 @@ resolve_statistics(const ObjectAddress *object)
 	return !ours;
 }
 
+/* Ours on the table go with the columns; one on another table reads them in a sub-query. */
 static bool
-resolve_trigger(const ObjectAddress *object)
+resolve_trigger(const Search *search, const ObjectAddress *object)
 {
 	HeapTuple	tuple = migrate_catalog_row(TriggerRelationId, TriggerOidIndexId,
 											Anum_pg_trigger_oid, object->objectId, NULL);
@@ -154,7 +155,16 @@ resolve_trigger(const ObjectAddress *object)
 		return false;
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 	return !trigger->tgisinternal && !OidIsValid(trigger->tgparentid) &&
-		!migrate_migration_is_trigger_name(NameStr(trigger->tgname));
+		!(trigger->tgrelid == search->heap &&
+		  migrate_migration_is_trigger_name(NameStr(trigger->tgname)));
+}
+
+static bool
+is_index(Oid oid)
+{
+	char		relkind = get_rel_relkind(oid);
+
+	return relkind == RELKIND_INDEX || relkind == RELKIND_PARTITIONED_INDEX;
 }
 
 /* An index that migrate.create_index() declared, or one that stands in for it. */
@@ -163,7 +173,7 @@ is_declared_index(Oid oid)
 {
 	char	   *name = get_rel_name(oid);
 
-	if (get_rel_relkind(oid) != RELKIND_INDEX || name == NULL)
+	if (!is_index(oid) || name == NULL)
 		return false;
 	return strncmp(name, MIGRATE_INDEX_PREFIX "_", strlen(MIGRATE_INDEX_PREFIX "_")) == 0 ||
 		migrate_store_fetch("SELECT 1 FROM migrate.declared_index d"
@@ -176,12 +186,11 @@ is_declared_index(Oid oid)
 static bool
 resolve_relation(const ObjectAddress *object)
 {
-	char		relkind = get_rel_relkind(object->objectId);
-
 	if (object->objectSubId != 0)
 		return true;
-	return relkind != RELKIND_SEQUENCE && !is_declared_index(object->objectId) &&
-		!(relkind == RELKIND_INDEX && get_rel_relispartition(object->objectId));
+	return get_rel_relkind(object->objectId) != RELKIND_SEQUENCE &&
+		!is_declared_index(object->objectId) &&
+		!(is_index(object->objectId) && get_rel_relispartition(object->objectId));
 }
 
 /* Does a dependent count? Replaces it by what a person would call it. */
@@ -197,7 +206,7 @@ resolve(const Search *search, ObjectAddress *object)
 		case ConstraintRelationId:
 			return resolve_constraint(search, object);
 		case TriggerRelationId:
-			return resolve_trigger(object);
+			return resolve_trigger(search, object);
 		case RelationRelationId:
 			return resolve_relation(object);
 		case StatisticExtRelationId:
@@ -209,6 +218,23 @@ resolve(const Search *search, ObjectAddress *object)
 
 /* ---- searching ---- */
 
+/* The write trigger of another table stands for what the migrations there read. */
+static char *
+describe(const ObjectAddress *object)
+{
+	HeapTuple	tuple = object->classId != TriggerRelationId ? NULL
+		: migrate_catalog_row(TriggerRelationId, TriggerOidIndexId,
+							  Anum_pg_trigger_oid, object->objectId, NULL);
+	Form_pg_trigger trigger;
+
+	if (!HeapTupleIsValid(tuple))
+		return getObjectDescription(object, true);
+	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	if (!migrate_migration_is_trigger_name(NameStr(trigger->tgname)))
+		return getObjectDescription(object, true);
+	return psprintf("a subquery in a migration of table %s", get_rel_name(trigger->tgrelid));
+}
+
 static void
 note(Search *search, ObjectAddress object)
 {
@@ -217,7 +243,7 @@ note(Search *search, ObjectAddress object)
 	if (!resolve(search, &object) || object_address_present(&object, search->seen))
 		return;
 	add_exact_object_address(&object, search->seen);
-	description = getObjectDescription(&object, true);
+	description = describe(&object);
 	if (description != NULL)
 		search->found = lappend(search->found, description);
 }

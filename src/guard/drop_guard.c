@@ -24,6 +24,7 @@
 #include "access/htup_details.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
@@ -42,15 +43,50 @@
 #include "guard/drop_guard.h"
 #include "migrate.h"
 
-/* Is the command at work one that drops whole tables? */
-static bool dropping_tables = false;
+/* The statement at work, where it is one that drops whole tables. */
+static Node *dropping_tables = NULL;
+
+Node *
+migrate_drop_guard_expect_tables(Node *statement)
+{
+	Node	   *before = dropping_tables;
+
+	dropping_tables = statement;
+	return before;
+}
+
+static bool
+names_table(const DropStmt *statement, Node *object, Oid relid)
+{
+	if (statement->removeType == OBJECT_SCHEMA)
+		return get_namespace_oid(strVal(object), true) == get_rel_namespace(relid);
+	object = (Node *) makeRangeVarFromNameList(castNode(List, object));
+	return RangeVarGetRelid((RangeVar *) object, NoLock, true) == relid;
+}
+
+/* Is that table among those being dropped, or but hit by CASCADE? */
+static bool
+is_dropping(Oid relid)
+{
+	ListCell   *lc;
+
+	if (dropping_tables == NULL || !IsA(dropping_tables, DropStmt))
+		return dropping_tables != NULL;
+	foreach(lc, ((DropStmt *) dropping_tables)->objects)
+		if (names_table((DropStmt *) dropping_tables, lfirst(lc), relid))
+			return true;
+	return false;
+}
+
+/* Is it one that enables or disables all triggers of a table, whatever their names? */
+static bool switching_triggers = false;
 
 bool
-migrate_drop_guard_expect_tables(bool expect)
+migrate_drop_guard_expect_switched_triggers(bool expect)
 {
-	bool		before = dropping_tables;
+	bool		before = switching_triggers;
 
-	dropping_tables = expect;
+	switching_triggers = expect;
 	return before;
 }
 
@@ -180,7 +216,7 @@ static void
 refuse_part(const char *verb, const char *kind, const char *name,
 			const Conversion *conversion, const LiveMigration *live, const char *why)
 {
-	if (dropping_tables)
+	if (is_dropping(conversion->root))
 		refuse_table(conversion);
 	refuse(verb, psprintf("%s \"%s\" of table \"%s\"", kind, name,
 						  get_rel_name(conversion->relid)), live, why);
@@ -242,7 +278,7 @@ on_drop_index(Oid oid)
 									STORE_ARGS(store_oid(oid)));
 	if (migration == NULL)
 		return;
-	if (dropping_tables)
+	if (is_dropping(conversion->root))
 		refuse_table(conversion);
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -270,7 +306,7 @@ on_drop_constraint(Oid oid)
 		return;
 	if (compat_not_null_column(tuple) == conversion->version_attno)
 	{
-		if (dropping_tables)
+		if (is_dropping(conversion->root))
 			refuse_table(conversion);
 		refuse_column("drop NOT NULL of", conversion, conversion->version_attno);
 	}
@@ -315,7 +351,7 @@ on_drop_default(Oid oid)
 	conversion = guarded_conversion(column.objectId);
 	if (conversion == NULL || column.objectSubId != conversion->version_attno)
 		return;
-	if (dropping_tables && conversion->root != column.objectId)
+	if (dropping_tables != NULL && conversion->root != column.objectId)
 		return;					/* goes with its partition */
 	refuse_part("alter or drop", "column",
 				get_attname(column.objectId, column.objectSubId, false), conversion,
@@ -330,7 +366,8 @@ migrate_drop_guard_check_drop(Oid class, Oid oid, int subid)
 		case RelationRelationId:
 			if (subid != 0)
 				on_drop_column(oid, subid);
-			else if (get_rel_relkind(oid) == RELKIND_INDEX)
+			else if (get_rel_relkind(oid) == RELKIND_INDEX ||
+					 get_rel_relkind(oid) == RELKIND_PARTITIONED_INDEX)
 				on_drop_index(oid);
 			else
 				on_drop_table(oid);
@@ -386,12 +423,22 @@ on_alter_column(Oid relid, AttrNumber attnum)
 		refuse_column("drop NOT NULL of", conversion, attnum);
 }
 
-/* To enable it fully is fine: so does a restore, which makes triggers first. */
+/*
+ * To enable it fully is fine: so does a restore, which makes triggers first. Where
+ * all triggers are switched, ours are switched back (guard/ddl_follow.c).
+ */
+static bool
+stays_enabled(Form_pg_trigger before, Form_pg_trigger after)
+{
+	return before->tgenabled == after->tgenabled ||
+		after->tgenabled == TRIGGER_FIRES_ALWAYS || switching_triggers;
+}
+
 static bool
 is_same_trigger(Form_pg_trigger before, Form_pg_trigger after)
 {
 	return strcmp(NameStr(before->tgname), NameStr(after->tgname)) == 0 &&
-		(before->tgenabled == after->tgenabled || after->tgenabled == TRIGGER_FIRES_ALWAYS) &&
+		stays_enabled(before, after) &&
 		before->tgfoid == after->tgfoid && before->tgtype == after->tgtype;
 }
 

@@ -8,7 +8,8 @@
  * second row that reads the same, ON CONFLICT would not find the first, and a
  * foreign key that refers to it would let go of what it refers to. So there is
  * none until the proof stands that no row is stale; migrate.create_index() knows
- * both to wait for that and to do without.
+ * both to wait for that and to do without. An exclusion constraint's index is as
+ * ignorant.
  *
  * The hook stands inside the server's DDL, under its lock on the table, before
  * the command counter has moved: the index is seen by SnapshotSelf alone.
@@ -55,8 +56,9 @@ is_proven(const Conversion *conversion, const LiveMigration *live)
 											   conversion->version_attno - 1)->attname);
 	char	   *name = migrate_migration_proof_name(column, live->version);
 
-	return live->complete ||
-		migrate_store_fetch("SELECT 1 FROM pg_catalog.pg_constraint"
+	if (live->complete || live->proof_due)
+		return live->complete;
+	return migrate_store_fetch("SELECT 1 FROM pg_catalog.pg_constraint"
 							" WHERE conrelid = $1 AND conname = $2 AND convalidated",
 							STORE_ARGS(store_relation(conversion->root),
 									   store_name(name))) != NULL;
@@ -77,15 +79,17 @@ stale_migration(const Conversion *conversion, AttrNumber attno)
 }
 
 static void
-refuse(const Conversion *conversion, const LiveMigration *live, AttrNumber attno)
+refuse(const Conversion *conversion, const LiveMigration *live, AttrNumber attno,
+	   bool is_exclusion)
 {
 	const char *column = NameStr(TupleDescAttr(conversion->tupdesc, attno - 1)->attname);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("cannot create a unique index on column \"%s\" while rows of migration \"%s\" are stale",
-					column, live->name),
+			 errmsg("cannot create %s on column \"%s\" while rows of migration \"%s\" are stale",
+					is_exclusion ? "an exclusion constraint" : "a unique index", column, live->name),
 			 errdetail("The index would not know what the column reads as in a row that is not converted yet."),
+			 is_exclusion ? errhint("Add the exclusion constraint once the migration is complete.") :
 			 errhint("SELECT migrate.create_index(%s, %s, is_unique => true) has it made when all rows are.",
 					 quote_literal_cstr(live->name),
 					 quote_literal_cstr(quote_identifier(column)))));
@@ -113,6 +117,12 @@ key_columns(HeapTuple tuple)
 	return columns;
 }
 
+static bool
+keeps_rows_apart(Form_pg_index index)
+{
+	return index->indisunique || index->indisexclusion;
+}
+
 /* An expression that asks for the row version is what a column reads as. */
 void
 migrate_index_guard_check_create(Oid oid)
@@ -126,7 +136,7 @@ migrate_index_guard_check_create(Oid oid)
 	if (relkind != RELKIND_INDEX && relkind != RELKIND_PARTITIONED_INDEX)
 		return;
 	tuple = fetch_index(oid);
-	if (!HeapTupleIsValid(tuple) || !((Form_pg_index) GETSTRUCT(tuple))->indisunique)
+	if (!HeapTupleIsValid(tuple) || !keeps_rows_apart((Form_pg_index) GETSTRUCT(tuple)))
 		return;
 	conversion = migrate_conversion_get(((Form_pg_index) GETSTRUCT(tuple))->indrelid);
 	if (conversion == NULL)
@@ -139,6 +149,6 @@ migrate_index_guard_check_create(Oid oid)
 		const LiveMigration *live = stale_migration(conversion, attno);
 
 		if (live != NULL)
-			refuse(conversion, live, attno);
+			refuse(conversion, live, attno, ((Form_pg_index) GETSTRUCT(tuple))->indisexclusion);
 	}
 }

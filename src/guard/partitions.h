@@ -10,7 +10,7 @@
 
 /*
  * What a statement is about to attach to managed tables or to detach from them,
- * to be handed on when it is done.
+ * made ready for it, to be handed on when it is done.
  */
 extern List *migrate_partitions_expect(Node *statement);
 extern void migrate_partitions_follow(List *partitions);

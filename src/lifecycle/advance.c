@@ -14,6 +14,7 @@
 #include "catalog/store.h"
 #include "lifecycle/advance.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/deferral.h"
 #include "lifecycle/index.h"
 #include "lifecycle/statistics.h"
 
@@ -201,6 +202,58 @@ finish_constraints(Advance *advance, AdvanceStatus *status)
 	return false;
 }
 
+/* ---- the end of deferring ---- */
+
+/* It may wait for a lock: whoever asks us to stop interrupts it. */
+static DeferralEnd
+try_to_end_deferral(const Backfill *backfill)
+{
+	volatile DeferralEnd end = DEFERRAL_BLOCKED;
+
+	migrate_advance_is_proving = true;
+	PG_TRY();
+	{
+		if (backfill->stop == NULL || !*backfill->stop)
+			end = migrate_deferral_end(backfill->root);
+	}
+	PG_FINALLY();
+	{
+		migrate_advance_is_proving = false;
+	}
+	PG_END_TRY();
+	return end;
+}
+
+/* Rows that were deferred while we were at others. */
+static AdvanceStatus
+fail(Backfill *backfill)
+{
+	migrate_progress_set_phase(backfill->root, PHASE_SCANNED, PHASE_FAILED);
+	migrate_progress_widen(backfill->root);
+	return ADVANCE_FAILED;
+}
+
+/* True where no write is deferred any more; else what to do in its stead. */
+static bool
+end_deferral(Advance *advance, AdvanceStatus *status)
+{
+	Backfill   *backfill = &advance->backfill;
+
+	switch (try_to_end_deferral(backfill))
+	{
+		case DEFERRAL_OVER:
+			return true;
+		case DEFERRAL_HELD_UP:
+			*status = fail(backfill);
+			break;
+		case DEFERRAL_BLOCKED:
+			migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, PROOF_WAIT);
+			*status = ADVANCE_WAITING;
+			break;
+	}
+	return false;
+}
+
 /* ---- proof and completion ---- */
 
 static AdvanceStatus
@@ -209,7 +262,10 @@ prove(Advance *advance)
 	Backfill   *backfill = &advance->backfill;
 	AdvanceStatus status = ADVANCE_WORKED;
 
-	if (!finish_indexes(advance, &status) || !finish_constraints(advance, &status))
+	if (migrate_deferral_is_held_up(backfill->root))
+		return fail(backfill);
+	if (!finish_indexes(advance, &status) || !finish_constraints(advance, &status) ||
+		!end_deferral(advance, &status))
 		return status;
 	switch (try_to_prove(backfill))
 	{

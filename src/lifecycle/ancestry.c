@@ -23,11 +23,9 @@
  */
 #include "postgres.h"
 
-#include "access/sysattr.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "lib/stringinfo.h"
-#include "optimizer/optimizer.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -89,10 +87,10 @@ record_reads(const char *name, GraphUse use, List *assignments, const Scope *sco
 	ListCell   *lc;
 
 	foreach(lc, assignments)
-		pull_varattnos((Node *) ((ParsedAssignment *) lfirst(lc))->expr, 1, &inputs);
+		inputs = bms_join(inputs,
+						  migrate_expression_inputs(((ParsedAssignment *) lfirst(lc))->expr));
 	foreach(lc, scope->inputs)
-		if (bms_is_member(foreach_current_index(lc) + 1 - FirstLowInvalidHeapAttributeNumber,
-						  inputs))
+		if (bms_is_member(foreach_current_index(lc) + 1, inputs))
 			migrate_graph_record_use(name, use, lfirst(lc));
 }
 

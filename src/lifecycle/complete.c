@@ -4,7 +4,8 @@
  *
  * The backfill says that it has left nothing behind; it is not believed. The
  * constraint CHECK (row_version >= v), or what else lifecycle/proof.c made of
- * it, which expand added NOT VALID, is validated: the server itself reads every row. That takes
+ * it, which expand or the end of deferring (lifecycle/deferral.c) added NOT
+ * VALID, is validated: the server itself reads every row. That takes
  * ShareUpdateExclusiveLock, which blocks no reader and no writer, and since
  * the constraint is enforced on every write, what was found stays so.
  *

@@ -7,7 +7,8 @@
  *
  *		CHECK (condition OR migrate.excused(migration)) NOT VALID
  *
- * (convert/excuse.c says why), NOT NULL the condition IS NOT NULL. Nothing reads
+ * (convert/excuse.c says why), NOT NULL the condition IS NOT NULL. (REFERENCES and
+ * UNIQUE are another matter: lifecycle/reference.c and lifecycle/index.c.) Nothing reads
  * the table, and no client of the old form sees an error for it. What becomes of
  * it when all rows are converted is in lifecycle/constraint_finish.c.
  *
@@ -34,6 +35,7 @@
 #include "convert/expression.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/index.h"
+#include "lifecycle/reference.h"
 #include "migrate.h"
 
 /* ---- statements, as the grammar would make them ---- */
@@ -190,6 +192,8 @@ constrain(const Migration *migration, const ScopeColumn *column)
 										 column->unique->conname);
 	if (column->not_null)
 		add_constraint(migration, column, NULL, "not_null", is_not_null(column->name), true);
+	if (column->references != NULL)
+		migrate_reference_add(migration, column, final_name(column));
 	foreach(lc, column->checks)
 	{
 		Constraint *check = lfirst_node(Constraint, lc);
@@ -215,7 +219,7 @@ migrate_constraint_add(const Migration *migration)
 
 	if (migration->add_source == NULL)
 		return;
-	migrate_store_become_role(&self, owner_of(migration->relid));
+	migrate_store_become_restricted(&self, owner_of(migration->relid));
 	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	foreach(lc, added_columns(migration))

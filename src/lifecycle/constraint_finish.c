@@ -16,18 +16,18 @@
  *	valid
  *
  * UNIQUE is a declared index (lifecycle/index.c), of which a constraint is made
- * in the end.
+ * in the end. REFERENCES goes along with the others (lifecycle/reference_finish.c).
  *
  * A constraint that somebody dropped is forgotten. A crash leaves a phase as it was.
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_constraint.h"
-#include "executor/tuptable.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -35,19 +35,18 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "catalog/failure.h"
 #include "catalog/store.h"
 #include "convert/expression.h"
-#include "convert/row_key.h"
 #include "guc.h"
+#include "lifecycle/breach.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/deferral.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
-
-/* So many rows that break a constraint are named. */
-#define MAX_BROKEN_ROWS "100"
+#include "lifecycle/reference.h"
 
 typedef struct Added
 {
@@ -76,6 +75,31 @@ forget(const Added *added)
 						  STORE_ARGS(store_text(added->migration), store_name(added->name)));
 }
 
+static bool
+is_excuse(Node *node)
+{
+	Oid			argtypes[] = {TEXTOID};
+
+	return IsA(node, FuncExpr) &&
+		((FuncExpr *) node)->funcid == migrate_store_function("excused", 1, argtypes);
+}
+
+/*
+ * A condition without the excuse. After a restore it is one of more than two
+ * that the parser made of "a OR b OR excused"; and a plain one may be an OR too.
+ */
+static Node *
+without_excuse(Node *condition)
+{
+	List	   *args;
+
+	if (!is_orclause(condition) || !is_excuse(llast(((BoolExpr *) condition)->args)))
+		return condition;
+	args = list_truncate(list_copy(((BoolExpr *) condition)->args),
+						 list_length(((BoolExpr *) condition)->args) - 1);
+	return list_length(args) == 1 ? linitial(args) : (Node *) make_orclause(args);
+}
+
 /* The condition as the definition had it; NULL where the constraint is gone. */
 static char *
 condition_of(Oid root, const char *name)
@@ -91,9 +115,7 @@ condition_of(Oid root, const char *name)
 	tree = stringToNode(TextDatumGetCString(SysCacheGetAttr(CONSTROID, tuple,
 															Anum_pg_constraint_conbin, &isnull)));
 	ReleaseSysCache(tuple);
-	if (is_orclause(tree))
-		tree = linitial(((BoolExpr *) tree)->args);
-	return migrate_expression_to_text(root, (Expr *) tree);
+	return migrate_expression_to_text(root, (Expr *) without_excuse(tree));
 }
 
 /* Those in a phase that is not the last: the nth, or NULL. */
@@ -157,115 +179,57 @@ owner_of(Oid relid)
 
 /* ---- rows that break it ---- */
 
-static char *
-key_of(Oid heap_oid, ItemPointer tid)
+static bool
+breaks_condition(Oid root, const Added *added)
 {
-	Relation	heap = table_open(heap_oid, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(heap, NULL);
-	char	   *key = NULL;
-
-	if (table_tuple_fetch_row_version(heap, tid, GetActiveSnapshot(), slot))
-		key = migrate_row_key_json(heap, slot);
-	ExecDropSingleTupleTableSlot(slot);
-	table_close(heap, NoLock);
-	return key;
-}
-
-static void
-record_broken(Oid heap, const Added *added, const char *key)
-{
-	const char *message = added->not_null
+	Breach		breach = {
+		.migration = added->migration,
+		.condition = psprintf("NOT (%s)", added->condition),
+		.searcher = owner_of(root),
+		.sqlerrcode = added->not_null ? ERRCODE_NOT_NULL_VIOLATION : ERRCODE_CHECK_VIOLATION,
+		.message = added->not_null
 		? psprintf("null value in column \"%s\" violates not-null constraint", added->column)
-		: psprintf("row violates check constraint \"%s\"", added->name);
+		: psprintf("row violates check constraint \"%s\"", added->name),
+	};
 
-	migrate_store_execute("INSERT INTO migrate.failure AS f"
-						  " (relation, migration, row_key, sqlstate, message)"
-						  " VALUES ($1, $2, $3::jsonb, $4, $5)"
-						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
-						  " SET sqlstate = $4, message = $5, attempts = f.attempts + 1,"
-						  "  last_seen = clock_timestamp()",
-						  STORE_ARGS(store_relation(heap), store_text(added->migration),
-									 store_text(key),
-									 store_text(added->not_null ? "23502" : "23514"),
-									 store_text(message)));
-	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE relation = $1",
-						  STORE_ARGS(store_relation(heap), store_text(message)));
-}
-
-typedef struct BrokenRow
-{
-	Oid			heap;
-	char	   *key;
-} BrokenRow;
-
-/* As the owner, restricted: conditions and keys may run code of the owner's. */
-static List *
-find_broken(Oid root, const char *condition)
-{
-	MemoryContext caller = CurrentMemoryContext;
-	char	   *sql = psprintf("SELECT tableoid, ctid FROM %s WHERE NOT (%s) LIMIT " MAX_BROKEN_ROWS,
-							   relation_sql(root), condition);
-	List	   *broken = NIL;
-	StoreIdentity self;
-
-	migrate_store_become_restricted(&self, owner_of(root));
-	(void) set_config_option("row_security", "on", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
-	SPI_execute(sql, true, 0);
-	for (uint64 i = 0; i < SPI_processed; i++)
-	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-		Oid			heap = DatumGetObjectId(SPI_getbinval(tuple, desc, 1, &isnull));
-		ItemPointer tid = (ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 2, &isnull));
-		char	   *key = key_of(heap, tid);
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-		BrokenRow  *row = palloc(sizeof(BrokenRow));
-
-		row->heap = heap;
-		row->key = key ? pstrdup(key) : NULL;
-		broken = lappend(broken, row);
-		MemoryContextSwitchTo(spi);
-	}
-	SPI_finish();
-	migrate_store_become_self(&self);
-	return broken;
+	return migrate_breach_record(root, &breach);
 }
 
 static bool
-record_all_broken(Oid root, const Added *added)
+breaks_reference(Oid root, const AddedReference *reference)
 {
-	List	   *broken = find_broken(root, added->condition);
-	ListCell   *lc;
+	Breach		breach = {
+		.migration = reference->migration,
+		.condition = migrate_reference_broken_condition(root, reference),
+		.searcher = BOOTSTRAP_SUPERUSERID,
+		.sqlerrcode = ERRCODE_FOREIGN_KEY_VIOLATION,
+		.message = psprintf("row violates foreign key constraint \"%s\"", reference->name),
+	};
 
-	foreach(lc, broken)
-	{
-		BrokenRow  *row = lfirst(lc);
-
-		if (row->key != NULL)
-			record_broken(row->heap, added, row->key);
-	}
-	return broken != NIL;
+	return migrate_breach_record(root, &breach);
 }
 
 /* ---- steps ---- */
 
-/* All at once: clients of the old form are to see either none of them in force, or all. */
-static ConstraintStep
-make_plain(Oid root, List *constraints)
+static bool
+any_broken(Oid root, List *constraints, List *references)
 {
-	StringInfoData sql;
 	bool		broken = false;
 	ListCell   *lc;
 
 	foreach(lc, constraints)
-		broken |= record_all_broken(root, lfirst(lc));
-	if (broken)
-		return CONSTRAINTS_BROKEN;
+		broken |= breaks_condition(root, lfirst(lc));
+	foreach(lc, references)
+		broken |= breaks_reference(root, lfirst(lc));
+	return broken;
+}
 
-	migrate_lock_table(root, "put constraints of new columns into force");
+static void
+replace_conditions(Oid root, List *constraints)
+{
+	StringInfoData sql;
+	ListCell   *lc;
+
 	initStringInfo(&sql);
 	foreach(lc, constraints)
 	{
@@ -276,7 +240,31 @@ make_plain(Oid root, List *constraints)
 						 sql.len > 0 ? "," : "", name, name, added->condition);
 		set_phase(added, "plain");
 	}
-	migrate_store_ddl(root, psprintf("ALTER TABLE %s%s", relation_sql(root), sql.data));
+	if (constraints != NIL)
+		migrate_store_ddl(root, psprintf("ALTER TABLE %s%s", relation_sql(root), sql.data));
+}
+
+/* All at once: clients of the old form are to see either none of them in force, or all. */
+static ConstraintStep
+make_plain(Oid root, List *constraints, List *references)
+{
+	List	   *locks = migrate_lock_add(NIL, root, AccessExclusiveLock);
+
+	if (any_broken(root, constraints, references))
+		return CONSTRAINTS_BROKEN;
+	switch (migrate_deferral_end(root))
+	{
+		case DEFERRAL_OVER:
+			break;
+		case DEFERRAL_HELD_UP:
+			return CONSTRAINTS_BROKEN;
+		case DEFERRAL_BLOCKED:
+			return CONSTRAINTS_BLOCKED;
+	}
+	migrate_lock_tables(migrate_reference_lock_referenced(references, locks),
+						"put constraints of new columns into force");
+	replace_conditions(root, constraints);
+	migrate_reference_make_plain(root, references);
 	return CONSTRAINTS_WORKED;
 }
 
@@ -330,11 +318,19 @@ validate(Oid root, const Added *added)
 		set_phase(added, added->not_null ? "proven" : "valid");
 		return CONSTRAINTS_WORKED;
 	}
-	if (!record_all_broken(root, added))
-		record_broken(root, added,
-					  migrate_store_fetch("SELECT jsonb_build_object('constraint', $1::text)",
-										  STORE_ARGS(store_text(added->name))));
-	return CONSTRAINTS_BROKEN;
+	/* What broke it may have gone just now. */
+	return breaks_condition(root, added) ? CONSTRAINTS_BROKEN : CONSTRAINTS_BLOCKED;
+}
+
+static ConstraintStep
+validate_reference(Oid root)
+{
+	AddedReference *broken = NULL;
+	ConstraintStep step = migrate_reference_step(root, &broken);
+
+	if (step == CONSTRAINTS_BROKEN && !breaks_reference(root, broken))
+		return CONSTRAINTS_BLOCKED;
+	return step;
 }
 
 static ConstraintStep
@@ -359,12 +355,16 @@ set_not_null(Oid root, List *constraints)
 ConstraintStep
 migrate_constraint_step(Oid root)
 {
-	List	   *constraints;
+	List	   *constraints = load_constraints(root, "excused");
+	List	   *references = migrate_reference_load_checked(root);
+	ConstraintStep step;
 
-	if ((constraints = load_constraints(root, "excused")) != NIL)
-		return make_plain(root, constraints);
+	if (constraints != NIL || references != NIL)
+		return make_plain(root, constraints, references);
 	if ((constraints = load_constraints(root, "plain")) != NIL)
 		return validate(root, linitial(constraints));
+	if ((step = validate_reference(root)) != CONSTRAINTS_STAND)
+		return step;
 	if ((constraints = load_constraints(root, "proven")) != NIL)
 		return set_not_null(root, constraints);
 	if (migrate_index_make_constraints(root))

@@ -34,6 +34,45 @@
 /* Keeps our lock on a table's definitions apart from other object locks on pg_class. */
 #define DEFINITIONS_LOCK_SUBID	0x6d69
 
+/* ---- reading the texts ---- */
+
+/* The schemas that names are looked up in, as a value for search_path. */
+static char *
+effective_search_path(void)
+{
+	StringInfoData path;
+	ListCell   *lc;
+
+	initStringInfo(&path);
+	foreach(lc, fetch_search_path(false))
+	{
+		char	   *schema = get_namespace_name(lfirst_oid(lc));
+
+		if (schema != NULL && !isAnyTempNamespace(lfirst_oid(lc)))
+			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "", quote_identifier(schema));
+	}
+	return path.data;
+}
+
+/*
+ * The texts are the owner's, whoever hands them in or has them read again: to read a
+ * constant runs its type's input, which for a domain within an array runs the
+ * domain's CHECK.
+ */
+static ParsedDefinition *
+parse_as_owner(Definition *definition, Migration *known, const char *search_path)
+{
+	StoreIdentity self;
+	ParsedDefinition *parsed;
+
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(definition->relid));
+	(void) set_config_option("search_path", search_path, PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	parsed = migrate_definition_parse(definition, known);
+	migrate_store_become_self(&self);
+	return parsed;
+}
+
 static char *
 join_names(List *names)
 {
@@ -168,7 +207,7 @@ has_constraints(List *columns)
 		ScopeColumn *column = lfirst(lc);
 
 		if (column->not_null || column->raw_default != NULL || column->checks != NIL ||
-			column->unique != NULL)
+			column->unique != NULL || column->references != NULL)
 			return true;
 	}
 	return false;
@@ -200,7 +239,7 @@ find_difference(Definition *definition, Migration *known)
 		Definition	here = *definition;
 
 		here.depends_on = known->depends_on;
-		parsed = migrate_definition_parse(&here, known);
+		parsed = parse_as_owner(&here, known, effective_search_path());
 	}
 	if (!same_text(definition->add, known->add_source) &&
 		(parsed == NULL || has_constraints(parsed->added) || known->add_source == NULL ||
@@ -249,24 +288,6 @@ define_again(Definition *definition, Migration *known)
 }
 
 /* ---- recording ---- */
-
-/* The schemas that names are looked up in, as a value for search_path. */
-static char *
-effective_search_path(void)
-{
-	StringInfoData path;
-	ListCell   *lc;
-
-	initStringInfo(&path);
-	foreach(lc, fetch_search_path(false))
-	{
-		char	   *schema = get_namespace_name(lfirst_oid(lc));
-
-		if (schema != NULL && !isAnyTempNamespace(lfirst_oid(lc)))
-			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "", quote_identifier(schema));
-	}
-	return path.data;
-}
 
 /* False where another session has recorded the name meanwhile. */
 static bool
@@ -355,7 +376,7 @@ migrate_lifecycle_define(Definition *definition)
 		return;
 	}
 	migrate_ancestry_resolve(definition);
-	parsed = migrate_definition_parse(definition, NULL);
+	parsed = parse_as_owner(definition, NULL, effective_search_path());
 	if (!record_migration(definition, parsed))
 	{
 		define_again(definition, migrate_migration_load(definition->name, false, false));
@@ -401,8 +422,7 @@ replace_trees(Migration *migration, ParsedDefinition *parsed)
 
 /*
  * Trees are not dumped. A migration that was restored before it was expanded
- * has nothing but its source, which is parsed again as its definer would: as the
- * table's owner, since to parse a constant may run a domain's CHECK.
+ * has nothing but its source, which is parsed again as it was when it was defined.
  */
 void
 migrate_lifecycle_cook_again(Migration *migration)
@@ -420,17 +440,12 @@ migrate_lifecycle_cook_again(Migration *migration)
 		.on_error = migration->on_error,
 		.comment = migration->comment,
 	};
-	StoreIdentity self;
 	ParsedDefinition *parsed;
 
 	if (has_trees(migration->name))
 		return;
 	LockRelationOid(migration->relid, AccessShareLock);
-	migrate_store_become_restricted(&self, migrate_store_relation_owner(migration->relid));
-	(void) set_config_option("search_path", migration->search_path, PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	parsed = migrate_definition_parse(&definition, migration);
-	migrate_store_become_self(&self);
+	parsed = parse_as_owner(&definition, migration, migration->search_path);
 	replace_trees(migration, parsed);
 }
 

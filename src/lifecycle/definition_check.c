@@ -32,6 +32,7 @@
 
 #include "catalog/store.h"
 #include "lifecycle/definition_check.h"
+#include "lifecycle/reference.h"
 #include "migrate.h"
 
 /* ---- the relation ---- */
@@ -44,6 +45,30 @@ refuse_relation(Relation rel, const char *detail, const char *hint)
 			 errmsg("relation \"%s\" cannot be migrated", RelationGetRelationName(rel)),
 			 errdetail_internal("%s", detail),
 			 hint ? errhint("%s", hint) : 0));
+}
+
+/* The rows of each partition have to be ours to convert. */
+static void
+check_partitions(Relation rel)
+{
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
+	{
+		Relation	partition = table_open(lfirst_oid(lc), NoLock);
+
+		if (partition->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+			refuse_relation(rel, psprintf("Its partition \"%s\" is a foreign table.",
+										  RelationGetRelationName(partition)),
+							"Migrate the table there first, or detach the partition.");
+		if (partition->rd_rel->relkind == RELKIND_RELATION &&
+			partition->rd_rel->relam != HEAP_TABLE_AM_OID)
+			refuse_relation(rel, psprintf("Its partition \"%s\" does not use the heap access method.",
+										  RelationGetRelationName(partition)), NULL);
+		table_close(partition, NoLock);
+	}
 }
 
 void
@@ -73,6 +98,7 @@ migrate_definition_check_relation(Oid relid)
 						"Migrate the tables that inherit, or make it a partitioned table.");
 	if (relkind == RELKIND_RELATION && rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 		refuse_relation(rel, "It does not use the heap access method.", NULL);
+	check_partitions(rel);
 	if (OidIsValid(rel->rd_rel->reloftype))
 		refuse_relation(rel, "It is a typed table: no columns can be added.", NULL);
 	if (getExtensionOfObject(RelationRelationId, relid) != InvalidOid)
@@ -331,19 +357,37 @@ refuse_remove(Relation rel, const char *name, int code, const char *detail, cons
 			 hint ? errhint("%s", hint) : 0));
 }
 
+/* Is a column in the partition key, or in that of a partition? */
+static bool
+is_in_partition_key(Relation rel, const char *name)
+{
+	bool		found = false;
+	ListCell   *lc;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return false;
+	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
+	{
+		Relation	partition = table_open(lfirst_oid(lc), NoLock);
+		int			bit = get_attnum(lfirst_oid(lc), name) - FirstLowInvalidHeapAttributeNumber;
+
+		found = found || has_partition_attrs(partition, bms_make_singleton(bit), NULL);
+		table_close(partition, NoLock);
+	}
+	return found;
+}
+
 static void
 check_removed_column(Relation rel, const char *name, List *downs)
 {
 	AttrNumber	attno = get_attnum(RelationGetRelid(rel), name);
 	Form_pg_attribute attr;
-	Bitmapset  *offset;
 
 	/* A migration before this one may add it. */
 	if (attno == InvalidAttrNumber)
 		return;
 	attr = TupleDescAttr(RelationGetDescr(rel), attno - 1);
-	offset = bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber);
-	if (has_partition_attrs(rel, offset, NULL))
+	if (is_in_partition_key(rel, name))
 		refuse_remove(rel, name, ERRCODE_INVALID_OBJECT_DEFINITION,
 					  "It is part of the partition key.", NULL);
 	if (attr->attinhcount > 0)
@@ -408,8 +452,11 @@ check_rewritten(Relation rel, Definition *definition, List *ups)
 			refuse_rewrite(rel, column->name, "The same migration removes it.",
 						   "Compute the new form from it as it is.");
 		if (attno != InvalidAttrNumber &&
-			has_partition_attrs(rel, bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber),
-								NULL))
+			TupleDescAttr(RelationGetDescr(rel), attno - 1)->attinhcount > 0)
+			refuse_rewrite(rel, column->name,
+						   "It is inherited: queries on the parent would read it as it is stored.",
+						   NULL);
+		if (is_in_partition_key(rel, column->name))
 			refuse_rewrite(rel, column->name,
 						   "It is part of the partition key: a row would have to move to another partition.",
 						   NULL);
@@ -425,11 +472,8 @@ check_partition_key(Relation rel, List *downs)
 	foreach(lc, downs)
 	{
 		const char *name = ((ParsedAssignment *) lfirst(lc))->target->name;
-		AttrNumber	attno = get_attnum(RelationGetRelid(rel), name);
 
-		if (attno != InvalidAttrNumber &&
-			has_partition_attrs(rel, bms_make_singleton(attno - FirstLowInvalidHeapAttributeNumber),
-								NULL))
+		if (is_in_partition_key(rel, name))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 					 errmsg("\"down\" assigns column \"%s\", which is part of the partition key of \"%s\"",
@@ -542,13 +586,11 @@ check_needed(Relation rel, Definition *definition, ParsedDefinition *parsed)
 static void
 check_options(Definition *definition)
 {
-	if (strcmp(definition->on_error, "fail") != 0)
+	if (strcmp(definition->on_error, "fail") != 0 && strcmp(definition->on_error, "defer") != 0)
 		ereport(ERROR,
-				(strcmp(definition->on_error, "defer") == 0 ?
-				 errcode(ERRCODE_FEATURE_NOT_SUPPORTED) : errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("on_error \"%s\" is not supported by this version of migrate",
-						definition->on_error),
-				 errhint("Use \"fail\".")));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("on_error \"%s\" is unknown", definition->on_error),
+				 errhint("Use \"fail\" or \"defer\".")));
 	if (definition->name[0] == '\0')
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
@@ -582,7 +624,7 @@ check_unneeded_columns(const Definition *definition, List *added)
 	}
 }
 
-/* A unique index is built concurrently, which the server does for plain tables alone. */
+/* A unique index of a partitioned table has to have the partition key in it. */
 static void
 check_unique(Relation rel, List *added)
 {
@@ -594,7 +636,17 @@ check_unique(Relation rel, List *added)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("UNIQUE in \"add\" is not supported for partitioned tables"),
-					 errhint("Add the constraint once the migration is complete.")));
+					 errdetail("It would have to include the columns of the partition key."),
+					 errhint("Declare a unique index on them and the new column with migrate.create_index().")));
+}
+
+static void
+check_references(const Definition *definition, List *added)
+{
+	ListCell   *lc;
+
+	foreach(lc, added)
+		migrate_reference_check(definition->relid, lfirst(lc));
 }
 
 ParsedDefinition *
@@ -609,6 +661,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 		parsed->added = migrate_expression_parse_columns(definition->add);
 
 	/* Of a known migration the columns may be there, as its own doing. */
+	scope->relid = definition->relid;
 	scope->relation_name = RelationGetRelationName(rel);
 	scope->columns = table_columns(rel, known && known->version > 0 ? known_names(known) : NIL);
 	add_expected_columns(scope, definition->relid, definition->depends_on);
@@ -632,6 +685,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	check_needed(rel, definition, parsed);
 	check_unneeded_columns(definition, parsed->added);
 	check_unique(rel, parsed->added);
+	check_references(definition, parsed->added);
 	table_close(rel, NoLock);
 	return parsed;
 }

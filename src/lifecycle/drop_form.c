@@ -21,9 +21,11 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/deferral.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/index.h"
+#include "lifecycle/reference.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 
@@ -74,9 +76,11 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 
 	migrate_index_forget(migration->name);
 	migrate_constraint_forget(migration->name);
+	migrate_reference_forget(migration);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);
+	migrate_deferral_forget(migration->relid);
 	if (migrate_migration_load_live(migration->relid) == NIL)
 		end_care(migration->relid, version_column);
 	else

@@ -14,6 +14,8 @@
  * - CHECK (row_version >= v) NOT VALID (or more, see proof.c): enforced on every
  *   write from now on, so a write that got past the trigger fails instead of
  *   leaving a stale row, and once validated it is the proof that none is left.
+ *   Where writes may be deferred it comes later, and two more triggers record
+ *   those that are (deferral.c).
  *
  * The lock is what makes the switch safe for others: no statement is running on
  * the table when the transaction commits, and the next one takes its lock, and
@@ -53,13 +55,18 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
+#include "convert/subquery.h"
+#include "guard/partition_attach.h"
+#include "guard/trigger_guard.h"
 #include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
+#include "lifecycle/deferral.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
+#include "lifecycle/reference.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
@@ -77,6 +84,9 @@ check_dependencies(Migration *migration)
 	{
 		Migration  *before = migrate_migration_load(lfirst(lc), false, false);
 
+		/* Those of the same table the table's lock keeps as they are. */
+		if (before->relid != migration->relid)
+			before = migrate_migration_load(lfirst(lc), true, false);
 		if (!migrate_migration_is_live(before) && before->state != MIGRATION_CONTRACTED)
 			appendStringInfo(&missing, "%s\"%s\" (%s)", missing.len ? ", " : "",
 							 before->name, migrate_migration_state_name(before->state));
@@ -90,7 +100,11 @@ check_dependencies(Migration *migration)
 				 errhint("Expand them first.")));
 }
 
-/* Was what the expressions use dropped since they were defined? */
+/*
+ * Was what the expressions use dropped or changed since they were defined? What
+ * their sub-queries read is locked before the table itself is, so that nobody
+ * waits for that lock while we wait for these.
+ */
 static void
 check_expressions(Migration *migration)
 {
@@ -98,15 +112,20 @@ check_expressions(Migration *migration)
 
 	for (int n = 0;; n++)
 	{
+		Node	   *expr;
+
 		tree = migrate_store_fetch("SELECT tree FROM migrate.assignment_tree WHERE migration = $1"
 								   " ORDER BY direction, target OFFSET $2 LIMIT 1",
 								   STORE_ARGS(store_text(migration->name), store_bigint(n)));
 		if (tree == NULL)
 			return;
-		if (!migrate_expression_is_whole(stringToNode(tree)))
+		expr = stringToNode(tree);
+		if (migrate_expression_is_whole(expr))
+			subquery_lock((Expr *) expr);
+		if (!migrate_expression_is_whole(expr))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_OBJECT),
-					 errmsg("migration \"%s\" uses a function or a type that was dropped",
+					 errmsg("migration \"%s\" uses a table, function or type that was dropped or changed",
 							migration->name),
 					 errhint("Define it again: migrate.forget(%s), then migrate.define().",
 							 quote_literal_cstr(migration->name))));
@@ -135,6 +154,18 @@ check_state(Migration *migration)
 			 errmsg("migration \"%s\" is already %s, skipping", migration->name,
 					migrate_migration_state_name(migration->state))));
 	return false;
+}
+
+/* Before the lock, lest it be taken in vain; and under it, for others had it meanwhile. */
+static void
+check_all(Migration *migration)
+{
+	check_dependencies(migration);
+	if (migration->state == MIGRATION_ROLLED_BACK)
+		migrate_ancestry_check_branches(migration->name);	/* others may have come meanwhile */
+	migrate_lifecycle_cook_again(migration);
+	check_expressions(migration);
+	check_room(migration);
 }
 
 /* ---- the table's care ---- */
@@ -309,17 +340,9 @@ write_trigger_oid(Oid relid)
 }
 
 static Node *
-strip_columns(Node *node, void *context)
+strip_column(Var *column, void *context)
 {
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, Var))
-	{
-		Var		   *var = (Var *) node;
-
-		return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
-	}
-	return expression_tree_mutator(node, strip_columns, context);
+	return (Node *) makeNullConst(column->vartype, column->vartypmod, column->varcollid);
 }
 
 static void
@@ -330,13 +353,14 @@ record_assignments(const ObjectAddress *trigger, List *assignments)
 	foreach(lc, assignments)
 	{
 		Assignment *assignment = lfirst(lc);
+		Expr	   *expr;
 
 		if (assignment->generated)
 			continue;			/* the column itself depends on it */
 
-		/* Columns are the guard's to keep: a dependency would be in contract's way. */
-		recordDependencyOnExpr(trigger, strip_columns((Node *) assignment->expr, NULL),
-							   NIL, DEPENDENCY_NORMAL);
+		/* The row's columns are the guard's to keep: a dependency would be in contract's way. */
+		expr = migrate_expression_replace_columns(assignment->expr, strip_column, NULL);
+		recordDependencyOnExpr(trigger, (Node *) expr, NIL, DEPENDENCY_NORMAL);
 	}
 }
 
@@ -344,7 +368,7 @@ static void
 forget_dependencies(Oid trigger)
 {
 	static const Oid classes[] = {ProcedureRelationId, OperatorRelationId,
-	TypeRelationId, CollationRelationId};
+	TypeRelationId, CollationRelationId, RelationRelationId};
 
 	for (int i = 0; i < lengthof(classes); i++)
 		deleteDependencyRecordsForClass(TriggerRelationId, trigger, classes[i],
@@ -407,17 +431,25 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 	int32		needed_from;
 	char	   *condition = migrate_proof_condition(migration, managed->version_column,
 													version, &needed_from);
+	char	   *due = NULL;
+
+	if (migrate_deferral_concerns(migration))
+	{
+		due = condition;
+		condition = migrate_deferral_condition(migration->relid, managed->version_column);
+	}
 
 	migrate_store_ddl(migration->relid,
 					  psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID%s",
 							   migrate_store_relation_sql(migration->relid),
 							   quote_identifier(proof), condition,
 							   add_columns_sql(migration)));
-	migrate_proof_record(migration, managed->version_column, version, needed_from);
+	migrate_proof_record(migration, managed->version_column, version, needed_from, due);
 	retype_domains(migration);
 	migrate_constraint_add(migration);
 	if (!OidIsValid(write_trigger_oid(migration->relid)))
 		create_triggers(migration->relid, managed->version_column);
+	migrate_deferral_begin(migration, managed->version_column, version);
 }
 
 static void
@@ -445,14 +477,11 @@ migrate_lifecycle_expand(const char *name)
 	migrate_migration_check_preloaded();
 	if (!check_state(migration))
 		return;
-	check_dependencies(migration);
-	if (migration->state == MIGRATION_ROLLED_BACK)
-		migrate_ancestry_check_branches(name);	/* others may have come meanwhile */
-	migrate_lifecycle_cook_again(migration);
-	check_expressions(migration);
-	check_room(migration);
+	check_all(migration);
 
+	migrate_reference_lock_others(migration);
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
+	check_all(migration);
 	migrate_definition_check_relation(migration->relid);
 	managed = load_managed(migration->relid);
 	if (managed == NULL)
@@ -460,7 +489,9 @@ migrate_lifecycle_expand(const char *name)
 	version = managed->version + 1;
 	alter_table(migration, managed, version);
 	record_expanded(migration, version);
+	migrate_partition_check(migrate_conversion_get(migration->relid));
 	migrate_lifecycle_record_dependencies(migration->relid);
+	migrate_trigger_guard_check_expanded(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
 	migrate_lifecycle_sync_statistics(migration->relid);
 	migrate_shmem_request_work();

@@ -19,29 +19,39 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "access/table.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_opclass.h"
 #include "commands/defrem.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_utilcmd.h"
 #include "parser/parser.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "backfill/progress.h"
+#include "catalog/heaps.h"
 #include "catalog/migration.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
 #include "lifecycle/index.h"
+#include "lifecycle/index_definition.h"
 #include "lifecycle/lock.h"
 #include "migrate.h"
 #include "shmem.h"
@@ -127,13 +137,19 @@ refuse_column(int code, const char *name, const char *detail)
 
 /* An element in words that mean the same under every search_path. */
 static char *
-element_text(const IndexElem *element, Oid type)
+element_text(const IndexElem *element, Oid relid)
 {
+	Oid			type = element->name ? get_atttype(relid, get_attnum(relid, element->name))
+		: exprType(element->expr);
 	Oid			opclass;
 	StringInfoData text;
 
 	initStringInfo(&text);
-	appendStringInfoString(&text, quote_identifier(element->name));
+	if (element->name)
+		appendStringInfoString(&text, quote_identifier(element->name));
+	else
+		appendStringInfo(&text, "(%s)",
+						 migrate_expression_to_text(relid, (Expr *) element->expr));
 	if (element->collation != NIL)
 		appendStringInfo(&text, " COLLATE %s", collation_text(element->collation));
 	opclass = ResolveOpClass(element->opclass, type, "btree", BTREE_AM_OID);
@@ -150,51 +166,89 @@ element_text(const IndexElem *element, Oid type)
 
 typedef struct Columns
 {
-	List	   *names;			/* of char * */
+	List	   *names;			/* of char *, for the index's */
+	List	   *plain;			/* of char *: columns that stand alone */
 	StringInfoData text;
 	bool		any_added;
 } Columns;
+
+static void
+check_column(Conversion *conversion, const LiveMigration *live, AttrNumber attno,
+			 bool while_stale, Columns *columns)
+{
+	const char *name;
+	const Expr *reading;
+
+	if (attno == InvalidAttrNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("an index expression cannot be of the whole row")));
+	name = get_attname(conversion->relid, attno, false);
+	if (attno < 0 || attno == conversion->version_attno)
+		refuse_column(ERRCODE_INVALID_COLUMN_REFERENCE, name,
+					  "It says how rows are stored, not what they hold.");
+	for (int i = 0; i < conversion->nlive; i++)
+		if (bms_is_member(attno, conversion->live[i].removed))
+			refuse_column(ERRCODE_INVALID_COLUMN_REFERENCE, name,
+						  "A live migration removes it.");
+	if (while_stale && conversion->defers)
+		refuse_column(ERRCODE_INVALID_OBJECT_DEFINITION, name,
+					  "Writes for which \"up\" fails are deferred, and it would fail in the index, "
+					  "so that there can be none while rows are stale.");
+	reading = migrate_conversion_reading(conversion, 0, attno);
+	if (while_stale && reading != NULL && !migrate_expression_is_inlinable((Node *) reading))
+		refuse_column(ERRCODE_INVALID_OBJECT_DEFINITION, name,
+					  "\"up\" computes it by more than immutable built-in functions, "
+					  "so that there can be no index on it while rows are stale.");
+	columns->any_added |= bms_is_member(attno, live->added);
+}
+
+static void
+check_expression(Conversion *conversion, const LiveMigration *live, Node *expr,
+				 bool while_stale, Columns *columns)
+{
+	Bitmapset  *offset = NULL;
+	int			bit = -1;
+
+	if (contain_mutable_functions(expr))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+				 errmsg("functions in index expression must be marked IMMUTABLE")));
+	pull_varattnos(expr, 1, &offset);
+	while ((bit = bms_next_member(offset, bit)) >= 0)
+		check_column(conversion, live, bit + FirstLowInvalidHeapAttributeNumber,
+					 while_stale, columns);
+}
 
 static void
 check_element(Conversion *conversion, const LiveMigration *live,
 			  const IndexElem *element, bool while_stale, Columns *columns)
 {
 	AttrNumber	attno;
-	const Expr *reading;
 
-	if (element->name == NULL)
+	if (element->opclassopts != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("index expressions are not supported by this version of migrate"),
-				 errhint("Create the index with CREATE INDEX CONCURRENTLY once the migration is complete.")));
-	if (element->opclassopts != NIL)
-		refuse_column(ERRCODE_FEATURE_NOT_SUPPORTED, element->name,
-					  "Operator class parameters are not supported.");
-	attno = get_attnum(conversion->relid, element->name);
-	if (attno == InvalidAttrNumber)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" does not exist", element->name)));
-	if (attno < 0 || attno == conversion->version_attno)
-		refuse_column(ERRCODE_INVALID_COLUMN_REFERENCE, element->name,
-					  "It says how rows are stored, not what they hold.");
-	for (int i = 0; i < conversion->nlive; i++)
-		if (bms_is_member(attno, conversion->live[i].removed))
-			refuse_column(ERRCODE_INVALID_COLUMN_REFERENCE, element->name,
-						  "A live migration removes it.");
-	reading = migrate_conversion_reading(conversion, 0, attno);
-	if (while_stale && reading != NULL && !migrate_expression_is_inlinable((Node *) reading))
-		refuse_column(ERRCODE_INVALID_OBJECT_DEFINITION, element->name,
-					  "\"up\" computes it by more than immutable built-in functions, "
-					  "so that there can be no index on it while rows are stale.");
-	columns->any_added |= bms_is_member(attno, live->added);
+				 errmsg("operator class parameters are not supported in an index of a migration")));
+	if (element->name == NULL)
+		check_expression(conversion, live, element->expr, while_stale, columns);
+	else
+	{
+		attno = get_attnum(conversion->relid, element->name);
+		if (attno == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" does not exist", element->name)));
+		check_column(conversion, live, attno, while_stale, columns);
+		columns->plain = lappend(columns->plain, element->name);
+	}
 	appendStringInfo(&columns->text, "%s%s", columns->text.len > 0 ? ", " : "",
-					 element_text(element, get_atttype(conversion->relid, attno)));
+					 element_text(element, conversion->relid));
 }
 
 /* A new column that takes an old one's place goes by another name until contract. */
-static void
-use_interim_name(const Migration *migration, IndexElem *element)
+static const char *
+interim_name(const Migration *migration, const char *name)
 {
 	ListCell   *lc;
 
@@ -202,10 +256,71 @@ use_interim_name(const Migration *migration, IndexElem *element)
 	{
 		const AddedColumn *added = lfirst(lc);
 
-		if (added->rename_to != NULL && element->name != NULL &&
-			strcmp(added->rename_to, element->name) == 0)
-			element->name = added->name;
+		if (added->rename_to != NULL && strcmp(added->rename_to, name) == 0)
+			return added->name;
 	}
+	return name;
+}
+
+static bool
+use_interim_names(Node *node, void *migration)
+{
+	ColumnRef  *reference = (ColumnRef *) node;
+
+	if (node == NULL)
+		return false;
+	if (!IsA(node, ColumnRef))
+		return raw_expression_tree_walker(node, use_interim_names, migration);
+	if (list_length(reference->fields) == 1 && IsA(linitial(reference->fields), String))
+		linitial(reference->fields) =
+			makeString(pstrdup(interim_name(migration, strVal(linitial(reference->fields)))));
+	return false;
+}
+
+/* "(last_name)" is a column like any. */
+static void
+simplify(IndexElem *element, Oid relid)
+{
+	const Var  *var = (const Var *) element->expr;
+
+	if (element->name != NULL || !IsA(var, Var) || var->varattno <= 0)
+		return;
+	element->name = get_attname(relid, var->varattno, false);
+	element->expr = NULL;
+}
+
+/* Names found and expressions transformed, in the caller's search_path. */
+static List *
+transform_columns(const Migration *migration, const char *source, Columns *columns)
+{
+	IndexStmt  *statement = makeNode(IndexStmt);
+	ErrorContextCallback callback = {error_context_stack, columns_error_callback, (void *) source};
+	ListCell   *lc;
+
+	statement->indexParams = parse_columns(source);
+	foreach(lc, statement->indexParams)
+	{
+		IndexElem  *element = lfirst_node(IndexElem, lc);
+
+		(void) use_interim_names(element->expr, (void *) migration);
+		if (element->name != NULL)
+		{
+			element->indexcolname = element->name;
+			element->name = pstrdup(interim_name(migration, element->name));
+		}
+	}
+	error_context_stack = &callback;
+	(void) transformIndexStmt(migration->relid, statement, psprintf(PREFIX "%s\n)", source));
+	error_context_stack = callback.previous;
+	foreach(lc, statement->indexParams)
+	{
+		IndexElem  *element = lfirst_node(IndexElem, lc);
+
+		columns->names = lappend(columns->names, element->indexcolname
+								 ? element->indexcolname : "expr");
+		simplify(element, migration->relid);
+	}
+	return statement->indexParams;
 }
 
 static void
@@ -221,12 +336,8 @@ check_columns(const Migration *migration, const char *source, bool while_stale, 
 	if (live == NULL)
 		elog(ERROR, "migration \"%s\" is not live", migration->name);
 	initStringInfo(&columns->text);
-	foreach(lc, parse_columns(source))
-	{
-		columns->names = lappend(columns->names, lfirst_node(IndexElem, lc)->name);
-		use_interim_name(migration, lfirst(lc));
+	foreach(lc, transform_columns(migration, source, columns))
 		check_element(conversion, live, lfirst_node(IndexElem, lc), while_stale, columns);
-	}
 	if (!columns->any_added)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
@@ -248,17 +359,58 @@ check_migration(const Migration *migration)
 				 migration->state == MIGRATION_COMPLETE ?
 				 errhint("Create the index with CREATE INDEX CONCURRENTLY.") :
 				 errhint("Expand it first.")));
-	if (get_rel_relkind(migration->relid) == RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("indexes on partitioned tables are not supported by this version of migrate"),
-				 errhint("Create the index on each partition once the migration is complete.")));
 	if (strcmp(migrate_store_fetch("SELECT has_schema_privilege($2::oid, relnamespace, 'CREATE')"
 								   " FROM pg_class WHERE oid = $1",
 								   STORE_ARGS(store_oid(migration->relid),
 											  store_oid(GetUserId()))), "t") != 0)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA,
 					   get_namespace_name(get_rel_namespace(migration->relid)));
+}
+
+static bool
+is_among(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+static void
+check_key(Oid relid, List *columns)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	PartitionKey key = RelationGetPartitionKey(rel);
+
+	for (int i = 0; i < get_partition_natts(key); i++)
+	{
+		AttrNumber	attno = get_partition_col_attnum(key, i);
+
+		if (attno == InvalidAttrNumber ||
+			!is_among(columns, get_attname(relid, attno, false)))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("a unique index of a partitioned table must include all partitioning columns"),
+					 attno == InvalidAttrNumber
+					 ? errdetail("Table \"%s\" is partitioned by an expression.",
+								 get_rel_name(relid))
+					 : errdetail("It lacks column \"%s\", by which table \"%s\" is partitioned.",
+								 get_attname(relid, attno, false), get_rel_name(relid))));
+	}
+	table_close(rel, NoLock);
+}
+
+/* Uniqueness within each partition is uniqueness only with the key of every level. */
+static void
+check_partition_keys(Oid root, List *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(root, AccessShareLock, NULL))
+		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_PARTITIONED_TABLE)
+			check_key(lfirst_oid(lc), columns);
 }
 
 static bool
@@ -301,6 +453,8 @@ migrate_index_declare(const char *name, const char *source, bool is_unique, bool
 	LockRelationOid(migration->relid, AccessShareLock);
 	check_migration(migration);
 	check_columns(migration, source, while_stale, &columns);
+	if (is_unique)
+		check_partition_keys(migration->relid, columns.plain);
 	index = choose_name(migration->relid, columns.names, is_unique);
 	migrate_store_execute("INSERT INTO migrate.declared_index"
 						  " (relation, name, migration, columns, is_unique, while_stale)"
@@ -378,29 +532,49 @@ migrate_index_forget(const char *migration)
 static void
 drop_if_there(Oid relid, const char *name)
 {
+	Oid			index = get_relname_relid(name, get_rel_namespace(relid));
 	char	   *schema = get_namespace_name(get_rel_namespace(relid));
 
-	if (OidIsValid(get_relname_relid(name, get_rel_namespace(relid))))
+	if (OidIsValid(index) && IndexGetRelation(index, true) == relid)
 		migrate_store_ddl(relid, psprintf("DROP INDEX %s",
 										  quote_qualified_identifier(schema, name)));
+}
+
+/* On the table, and what is being built on its partitions. */
+static void
+drop_all(Oid root, const Declared *declared)
+{
+	ListCell   *lc;
+
+	drop_if_there(root, declared->name);
+	foreach(lc, migrate_heaps_of(root))
+	{
+		Oid			heap = lfirst_oid(lc);
+
+		if (heap != root)
+			drop_if_there(heap, migrate_declared_index_name(root, heap, declared, false));
+		drop_if_there(heap, migrate_declared_index_name(root, heap, declared, true));
+	}
 }
 
 void
 migrate_index_withdraw(const char *name, const char *index)
 {
 	Migration  *migration = migrate_migration_load(name, true, false);
+	Declared   *declared;
 
 	migrate_migration_check_owner(migration->relid);
 	migrate_index_stop_builder(migration->relid);
 	migrate_lock_table(migration->relid, psprintf("drop index \"%s\"", index));
+	declared = migrate_declared_load(migration->relid, index);
 	if (migrate_store_execute("DELETE FROM migrate.declared_index"
 							  " WHERE migration = $1 AND name = $2",
 							  STORE_ARGS(store_text(name), store_name(index))) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("migration \"%s\" declares no index \"%s\"", name, index)));
-	drop_if_there(migration->relid, index);
-	drop_if_there(migration->relid, migrate_stale_index_name(index));
+	drop_all(migration->relid, declared);
+	migrate_index_forget_failure(name, index);
 	migrate_migration_record(name, "index dropped", quote_identifier(index));
 	migrate_progress_retry(migration->relid);
 	migrate_shmem_request_work();

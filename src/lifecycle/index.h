@@ -56,21 +56,28 @@ extern IndexState migrate_index_state(Oid root, bool is_final, char **name);
 /* A thing to do, in an allocation that outlives transactions. */
 typedef struct IndexTask
 {
-	char	   *migration;
+	Oid			relation;		/* the table, or a partition */
 	char	   *name;			/* as declared */
-	Node	   *statement;		/* CREATE or DROP INDEX CONCURRENTLY */
-	char	   *drop;			/* the index that is dropped if it fails; NULL: none */
+	Node	   *statement;		/* CREATE or DROP INDEX CONCURRENTLY; or */
+	bool		attaches;		/* migrate_index_attach() */
+	char	   *drop;			/* what is left of this one if it fails is dropped; NULL: of none */
 } IndexTask;
 
 /* The next thing to do for a table; NULL where there is none. */
 extern IndexTask *migrate_index_next_task(Oid root, bool is_final);
 
-/* A statement that takes away what is left of one that failed. */
-extern Node *migrate_index_drop_statement(Oid root, const char *name);
+/* Make a partitioned table's index of those of its partitions. */
+extern void migrate_index_attach(Oid root, const char *name);
+
+/* A statement that takes away what is left of a task that failed; NULL where nothing is. */
+extern Node *migrate_index_drop_leftover(const IndexTask *task);
 
 /* The index cannot be built as long as things are as they are. */
 extern void migrate_index_record_failure(Oid root, const IndexTask *task,
 										 const ErrorData *error);
+
+/* The rows that made an index fail are not failing any more for that. */
+extern void migrate_index_forget_failure(const char *migration, const char *name);
 
 /* Try again what failed. */
 extern void migrate_index_retry(Oid root);

@@ -15,195 +15,106 @@
  * At most one process at a time works on a table's indexes, by a session lock;
  * so to itself "invalid" always means left over.
  *
+ * The server cannot build a partitioned table's index concurrently. So each leaf
+ * gets one, under an interim name, and when all have theirs one is made of them
+ * for the table (migrate_index_attach()): a change of the catalog, under a lock
+ * that writers wait for. Partitions may come and go before that. On what stale
+ * rows read as there are indexes on the leaves alone: they are enough for
+ * queries, and uniqueness includes the partition key.
+ *
  * An index that cannot be built (its rows are not unique) is recorded in
  * migrate.failures, and in its declaration, so that it is not tried again before
  * migrate.retry().
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "commands/defrem.h"
+#include "commands/tablecmds.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "optimizer/optimizer.h"
-#include "parser/parser.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "backfill/progress.h"
+#include "catalog/heaps.h"
 #include "catalog/store.h"
-#include "convert/conversion.h"
+#include "catalog/try.h"
+#include "convert/expression.h"
+#include "lifecycle/breach.h"
 #include "lifecycle/index.h"
+#include "lifecycle/index_definition.h"
+#include "lifecycle/lock.h"
 #include "migrate.h"
 
 /* Keeps the lock of a table's builder apart from users' advisory locks, which have 1 or 2 there. */
 #define BUILDERS_LOCK	0x6d
-
-/* A row of migrate.declared_index whose migration is expanded. */
-typedef struct Declared
-{
-	char	   *name;
-	char	   *migration;
-	char	   *columns;
-	bool		is_unique;
-	bool		while_stale;
-	bool		failed;
-} Declared;
-
-char *
-migrate_stale_index_name(const char *name)
-{
-	return makeObjectName(MIGRATE_INDEX_PREFIX, name, NULL);
-}
-
-/* ---- what is declared ---- */
-
-static bool
-is_true(const char *text)
-{
-	return strcmp(text, "t") == 0;
-}
-
-static Declared *
-load_declared(Oid root, const char *name)
-{
-	char	   *columns[6];
-	Declared   *declared = palloc(sizeof(Declared));
-
-	if (!migrate_store_fetch_row("SELECT name, migration, columns, is_unique, while_stale,"
-								 "  error IS NOT NULL"
-								 " FROM migrate.declared_index WHERE relation = $1 AND name = $2",
-								 STORE_ARGS(store_relation(root), store_name(name)),
-								 lengthof(columns), columns))
-		return NULL;
-	declared->name = columns[0];
-	declared->migration = columns[1];
-	declared->columns = columns[2];
-	declared->is_unique = is_true(columns[3]);
-	declared->while_stale = is_true(columns[4]);
-	declared->failed = is_true(columns[5]);
-	return declared;
-}
-
-static List *
-load_all_declared(Oid root)
-{
-	List	   *result = NIL;
-	ListCell   *lc;
-
-	foreach(lc, migrate_store_fetch_list("SELECT d.name FROM migrate.declared_index d"
-										 " JOIN migrate.migration m ON m.name = d.migration"
-										 " WHERE d.relation = $1 AND m.state = 'expanded'"
-										 " ORDER BY d.name",
-										 STORE_ARGS(store_relation(root))))
-	{
-		Declared   *declared = load_declared(root, lfirst(lc));
-
-		if (declared != NULL)
-			result = lappend(result, declared);
-	}
-	return result;
-}
 
 /* ---- what is there ---- */
 
 typedef enum Condition
 {
 	IS_MISSING,
-	IS_INVALID,
-	IS_VALID
+	IS_LEFT_OVER,				/* not valid: a builder ended before its time */
+	IS_ANOTHER,					/* the name is that of something else */
+	IS_THERE
 } Condition;
 
-static Condition
-condition_of(Oid root, Oid index)
+static Oid
+find_index(Oid relid, const char *name)
 {
+	return get_relname_relid(name, get_rel_namespace(relid));
+}
+
+/* The index of a relation; NULL where it is none. */
+static Form_pg_index
+index_of(Oid relid, Oid index, HeapTuple *tuple)
+{
+	Form_pg_index form;
+
+	*tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	if (!HeapTupleIsValid(*tuple))
+		return NULL;
+	form = (Form_pg_index) GETSTRUCT(*tuple);
+	if (form->indrelid == relid)
+		return form;
+	ReleaseSysCache(*tuple);
+	return NULL;
+}
+
+static Condition
+condition_of(Oid relid, const char *name, const IndexStmt *statement)
+{
+	Oid			index = find_index(relid, name);
 	HeapTuple	tuple;
 	Form_pg_index form;
-	Condition	condition;
+	bool		valid;
 
 	if (!OidIsValid(index))
 		return IS_MISSING;
-	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	if (!HeapTupleIsValid(tuple))
-		return IS_MISSING;
-	form = (Form_pg_index) GETSTRUCT(tuple);
-	if (form->indrelid != root)
-		condition = IS_MISSING;
-	else
-		condition = form->indisvalid ? IS_VALID : IS_INVALID;
+	form = index_of(relid, index, &tuple);
+	if (form == NULL)
+		return IS_ANOTHER;
+	valid = form->indisvalid;
 	ReleaseSysCache(tuple);
-	return condition;
-}
-
-static Oid
-find_index(Oid root, const char *name)
-{
-	return get_relname_relid(name, get_rel_namespace(root));
+	if (!valid)
+		return IS_LEFT_OVER;
+	return migrate_declared_is_made(index, relid, statement) ? IS_THERE : IS_ANOTHER;
 }
 
 /* ---- the statements ---- */
 
-static char *
-relation_sql(Oid root)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(root)),
-									  get_rel_name(root));
-}
-
-static IndexStmt *
-parse_create(Oid root, const Declared *declared, const char *name)
-{
-	char	   *sql = psprintf("CREATE %sINDEX CONCURRENTLY %s ON %s (%s)",
-							   declared->is_unique ? "UNIQUE " : "", quote_identifier(name),
-							   relation_sql(root), declared->columns);
-
-	return (IndexStmt *) linitial_node(RawStmt, raw_parser(sql, RAW_PARSE_DEFAULT))->stmt;
-}
-
-static const Expr *
-reading_of(const char *column, Oid root)
-{
-	Conversion *conversion = migrate_conversion_get(root);
-
-	return conversion == NULL ? NULL
-		: migrate_conversion_reading(conversion,
-									 migrate_conversion_first_incomplete(conversion),
-									 get_attnum(root, column));
-}
-
-/* The columns replaced by what they read as: the tree that queries get, not its text. */
-static IndexStmt *
-make_stale_create(Oid root, const Declared *declared)
-{
-	IndexStmt  *statement = parse_create(root, declared, migrate_stale_index_name(declared->name));
-	ListCell   *lc;
-
-	foreach(lc, statement->indexParams)
-	{
-		IndexElem  *element = lfirst_node(IndexElem, lc);
-		const Expr *reading = reading_of(element->name, root);
-
-		if (reading == NULL)
-			continue;
-		element->indexcolname = element->name;
-		element->name = NULL;
-		element->expr = copyObject((Node *) reading);
-	}
-	statement->transformed = true;
-	return statement;
-}
-
-Node *
-migrate_index_drop_statement(Oid root, const char *name)
+static Node *
+drop_statement(Oid relid, const char *name)
 {
 	DropStmt   *statement = makeNode(DropStmt);
-	char	   *schema = get_namespace_name(get_rel_namespace(root));
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
 
 	statement->removeType = OBJECT_INDEX;
 	statement->objects = list_make1(list_make2(makeString(schema), makeString(pstrdup(name))));
@@ -212,100 +123,149 @@ migrate_index_drop_statement(Oid root, const char *name)
 	return (Node *) statement;
 }
 
-/* Is an index on readings still on what they are by now? */
-static bool
-is_current(Oid root, const Declared *declared, Oid index)
+/* What failed for its name being taken has left nothing: that is not ours to drop. */
+Node *
+migrate_index_drop_leftover(const IndexTask *task)
 {
-	Relation	rel = index_open(index, AccessShareLock);
-	List	   *found = copyObject(RelationGetIndexExpressions(rel));
-	List	   *wanted = NIL;
-	ListCell   *lc;
+	HeapTuple	tuple;
+	Form_pg_index form;
+	bool		valid;
 
-	index_close(rel, AccessShareLock);
-	foreach(lc, make_stale_create(root, declared)->indexParams)
-	{
-		IndexElem  *element = lfirst_node(IndexElem, lc);
-
-		if (element->expr != NULL)
-			wanted = lappend(wanted, eval_const_expressions(NULL, element->expr));
-	}
-	return equal(found, wanted);
+	if (task->drop == NULL || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(task->relation)))
+		return NULL;
+	form = index_of(task->relation, find_index(task->relation, task->drop), &tuple);
+	if (form == NULL)
+		return NULL;
+	valid = form->indisvalid;
+	ReleaseSysCache(tuple);
+	return valid ? NULL : drop_statement(task->relation, task->drop);
 }
 
 /* ---- what is to be done ---- */
 
 static IndexTask *
-make_task(const Declared *declared, const char *name, Node *statement, const char *drop)
+make_task(Oid relation, const char *name, Node *statement)
 {
 	IndexTask  *task = palloc0(sizeof(IndexTask));
 
-	task->migration = declared ? declared->migration : NULL;
+	task->relation = relation;
 	task->name = pstrdup(name);
 	task->statement = statement;
-	task->drop = drop ? pstrdup(drop) : NULL;
+	return task;
+}
+
+static IndexTask *
+build_task(Oid relation, const Declared *declared, const char *name, Node *statement)
+{
+	IndexTask  *task = make_task(relation, declared->name, statement);
+
+	task->drop = pstrdup(name);
+	return task;
+}
+
+/* A name that begins as ours do is ours, whatever the index is on by now. */
+static bool
+is_ours(const char *name)
+{
+	return strncmp(name, MIGRATE_INDEX_PREFIX "_", strlen(MIGRATE_INDEX_PREFIX "_")) == 0;
+}
+
+static IndexTask *
+task_for_heap(Oid root, Oid heap, const Declared *declared, bool is_stale)
+{
+	char	   *name = migrate_declared_index_name(root, heap, declared, is_stale);
+	IndexStmt  *statement = migrate_declared_statement(heap, declared, name, is_stale);
+
+	switch (condition_of(heap, name, statement))
+	{
+		case IS_THERE:
+			return NULL;
+		case IS_ANOTHER:
+			if (!is_ours(name))
+				break;			/* it will fail, and say so */
+			/* FALLTHROUGH */
+		case IS_LEFT_OVER:
+			return make_task(heap, declared->name, drop_statement(heap, name));
+		case IS_MISSING:
+			break;
+	}
+	return build_task(heap, declared, name, (Node *) statement);
+}
+
+static IndexTask *
+task_for_heaps(Oid root, const Declared *declared, bool is_stale)
+{
+	ListCell   *lc;
+
+	foreach(lc, migrate_heaps_of(root))
+	{
+		IndexTask  *task = task_for_heap(root, lfirst_oid(lc), declared, is_stale);
+
+		if (task != NULL)
+			return task;
+	}
+	return NULL;
+}
+
+static IndexTask *
+attach_task(Oid root, const Declared *declared)
+{
+	IndexTask  *task = make_task(root, declared->name, NULL);
+
+	task->attaches = true;
 	return task;
 }
 
 static IndexTask *
 task_for_plain(Oid root, const Declared *declared)
 {
-	switch (condition_of(root, find_index(root, declared->name)))
-	{
-		case IS_MISSING:
-			return make_task(declared, declared->name,
-							 (Node *) parse_create(root, declared, declared->name),
-							 declared->name);
-		case IS_INVALID:
-			return make_task(declared, declared->name,
-							 migrate_index_drop_statement(root, declared->name), NULL);
-		case IS_VALID:
-			break;
-	}
-	return NULL;
+	IndexStmt  *statement;
+	IndexTask  *task;
+
+	if (get_rel_relkind(root) != RELKIND_PARTITIONED_TABLE)
+		return task_for_heaps(root, declared, false);
+	statement = migrate_declared_statement(root, declared, declared->name, false);
+	if (condition_of(root, declared->name, statement) == IS_THERE)
+		return NULL;
+	task = task_for_heaps(root, declared, false);
+	return task ? task : attach_task(root, declared);
 }
 
-static IndexTask *
-task_for_stale(Oid root, const Declared *declared)
-{
-	char	   *name = migrate_stale_index_name(declared->name);
-	Oid			index = find_index(root, name);
-	Condition	condition = condition_of(root, index);
-
-	if (condition == IS_MISSING)
-		return make_task(declared, declared->name,
-						 (Node *) make_stale_create(root, declared), name);
-	if (condition == IS_INVALID || !is_current(root, declared, index))
-		return make_task(declared, declared->name,
-						 migrate_index_drop_statement(root, name), NULL);
-	return NULL;
-}
-
-/* An index on readings that has served its time. */
-static IndexTask *
-task_for_orphan(Oid root, List *all)
+static bool
+is_wanted(Oid root, Oid heap, const char *name, List *all)
 {
 	ListCell   *lc;
 
-	foreach(lc, migrate_store_fetch_list("SELECT c.relname FROM pg_index i"
-										 " JOIN pg_class c ON c.oid = i.indexrelid"
-										 " WHERE i.indrelid = $1 AND starts_with(c.relname, $2)",
-										 STORE_ARGS(store_oid(root),
-													store_text(MIGRATE_INDEX_PREFIX "_"))))
+	foreach(lc, all)
 	{
-		bool		is_needed = false;
-		ListCell   *cell;
+		Declared   *declared = lfirst(lc);
 
-		foreach(cell, all)
-		{
-			Declared   *declared = lfirst(cell);
-
-			is_needed |= declared->while_stale &&
-				strcmp(migrate_stale_index_name(declared->name), lfirst(lc)) == 0;
-		}
-		if (!is_needed)
-			return make_task(NULL, lfirst(lc), migrate_index_drop_statement(root, lfirst(lc)),
-							 NULL);
+		if (declared->while_stale &&
+			strcmp(migrate_declared_index_name(root, heap, declared, true), name) == 0)
+			return true;
+		if (strcmp(migrate_declared_index_name(root, heap, declared, false), name) == 0)
+			return true;
 	}
+	return false;
+}
+
+/* An index of ours that has served its time. */
+static IndexTask *
+task_for_orphan(Oid root, List *all)
+{
+	ListCell   *heap;
+	ListCell   *lc;
+
+	foreach(heap, migrate_heaps_of(root))
+		foreach(lc, migrate_store_fetch_list("SELECT c.relname FROM pg_index i"
+											 " JOIN pg_class c ON c.oid = i.indexrelid"
+											 " WHERE i.indrelid = $1 AND NOT c.relispartition"
+											 "  AND starts_with(c.relname, $2)",
+											 STORE_ARGS(store_oid(lfirst_oid(heap)),
+														store_text(MIGRATE_INDEX_PREFIX "_"))))
+			if (!is_wanted(root, lfirst_oid(heap), lfirst(lc), all))
+				return make_task(lfirst_oid(heap), lfirst(lc),
+								 drop_statement(lfirst_oid(heap), lfirst(lc)));
 	return NULL;
 }
 
@@ -324,7 +284,7 @@ next_task(Oid root, bool is_final, List *all)
 		if (is_final)
 			task = task_for_plain(root, declared);
 		else if (declared->while_stale)
-			task = task_for_stale(root, declared);
+			task = task_for_heaps(root, declared, true);
 		if (task != NULL)
 			return task;
 	}
@@ -336,13 +296,13 @@ migrate_index_next_task(Oid root, bool is_final)
 {
 	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(root)))
 		return NULL;
-	return next_task(root, is_final, load_all_declared(root));
+	return next_task(root, is_final, migrate_declared_load_all(root));
 }
 
 IndexState
 migrate_index_state(Oid root, bool is_final, char **name)
 {
-	List	   *all = load_all_declared(root);
+	List	   *all = migrate_declared_load_all(root);
 	IndexTask  *task = next_task(root, is_final, all);
 	ListCell   *lc;
 
@@ -355,7 +315,124 @@ migrate_index_state(Oid root, bool is_final, char **name)
 	return INDEX_READY;
 }
 
+/* ---- of partitions, one ---- */
+
+/* They get names as the server would have given them. */
+static void
+rename_attached(Oid root, const Declared *declared, const char *columns)
+{
+	ListCell   *lc;
+
+	foreach(lc, migrate_heaps_of(root))
+	{
+		Oid			heap = lfirst_oid(lc);
+		char	   *name = migrate_declared_index_name(root, heap, declared, false);
+		char	   *final = ChooseRelationName(get_rel_name(heap), columns,
+											   declared->is_unique ? "key" : "idx",
+											   get_rel_namespace(heap), false);
+
+		RenameRelationInternal(find_index(heap, name), final, true, true);
+		CommandCounterIncrement();
+	}
+}
+
+/*
+ * CREATE INDEX on a partitioned table takes over the indexes that its partitions
+ * have, at all levels, and builds those that are missing, under ShareLock. Nothing
+ * is missing: that is looked at under the lock.
+ */
+void
+migrate_index_attach(Oid root, const char *name)
+{
+	Declared   *declared = migrate_declared_load(root, name);
+	IndexStmt  *statement;
+	PlannedStmt *wrapper = makeNode(PlannedStmt);
+	char	   *columns;
+
+	if (declared == NULL)
+		return;
+	migrate_lock_tables(migrate_lock_add(NIL, root, ShareLock),
+						psprintf("make index \"%s\" of those of its partitions", name));
+	if (task_for_heaps(root, declared, false) != NULL)
+		return;
+	statement = migrate_declared_statement(root, declared, name, false);
+	statement->concurrent = false;
+	columns = migrate_declared_joined_columns(statement);
+	wrapper->commandType = CMD_UTILITY;
+	wrapper->utilityStmt = (Node *) statement;
+	wrapper->stmt_location = -1;
+	ProcessUtility(wrapper, "CREATE INDEX", false, PROCESS_UTILITY_QUERY,
+				   NULL, NULL, None_Receiver, NULL);
+	CommandCounterIncrement();
+	rename_attached(root, declared, columns);
+}
+
 /* ---- failures ---- */
+
+/* The rows whose values occur more than once, as a condition on "r". */
+static char *
+duplicates_condition(Oid root, const Declared *declared)
+{
+	IndexStmt  *statement = migrate_declared_statement(root, declared, declared->name, false);
+	StringInfoData values;
+	StringInfoData known;
+	ListCell   *lc;
+
+	initStringInfo(&values);
+	initStringInfo(&known);
+	foreach(lc, statement->indexParams)
+	{
+		const IndexElem *element = lfirst_node(IndexElem, lc);
+		const char *value = element->name ? pstrdup(quote_identifier(element->name))
+			: migrate_expression_to_text(root, (Expr *) element->expr);
+
+		appendStringInfo(&values, "%s(%s)", values.len > 0 ? ", " : "", value);
+		appendStringInfo(&known, "%s(%s) IS NOT NULL", known.len > 0 ? " AND " : "", value);
+	}
+	return psprintf("(r.tableoid, r.ctid) IN (SELECT d.tableoid, d.ctid FROM"
+					" (SELECT tableoid, ctid, count(*) OVER (PARTITION BY %s) AS n"
+					"  FROM %s WHERE %s) d WHERE d.n > 1)",
+					values.data, migrate_store_relation_sql(root), known.data);
+}
+
+static char *
+duplicate_message(const char *index)
+{
+	return psprintf("value is not unique for index \"%s\"", index);
+}
+
+typedef struct Duplicates
+{
+	Oid			root;
+	const Declared *declared;
+} Duplicates;
+
+static void
+record_duplicates(void *context)
+{
+	const Duplicates *duplicates = context;
+	const Declared *declared = duplicates->declared;
+	Breach		breach = {
+		.migration = declared->migration,
+		.condition = duplicates_condition(duplicates->root, declared),
+		.searcher = migrate_store_relation_owner(duplicates->root),
+		.sqlerrcode = ERRCODE_UNIQUE_VIOLATION,
+		.message = duplicate_message(declared->name),
+	};
+
+	(void) migrate_breach_record(duplicates->root, &breach);
+}
+
+/* To name them is a service: should that fail, the index has failed all the same. */
+static void
+try_to_record_duplicates(Oid root, const char *name)
+{
+	Duplicates	duplicates = {root, migrate_declared_load(root, name)};
+	ErrorData  *error = duplicates.declared ? migrate_try(record_duplicates, &duplicates) : NULL;
+
+	if (error != NULL && migrate_try_is_about_server(error))
+		ReThrowError(error);
+}
 
 void
 migrate_index_record_failure(Oid root, const IndexTask *task, const ErrorData *error)
@@ -363,6 +440,8 @@ migrate_index_record_failure(Oid root, const IndexTask *task, const ErrorData *e
 	char	   *message = error->detail
 		? psprintf("%s: %s", error->message, error->detail) : error->message;
 
+	if (error->sqlerrcode == ERRCODE_UNIQUE_VIOLATION)
+		try_to_record_duplicates(root, task->name);
 	migrate_store_execute("UPDATE migrate.declared_index SET error = $3, error_code = $4,"
 						  "  first_error_at = coalesce(first_error_at, clock_timestamp()),"
 						  "  attempts = attempts + 1"
@@ -375,9 +454,27 @@ migrate_index_record_failure(Oid root, const IndexTask *task, const ErrorData *e
 						  STORE_ARGS(store_relation(root), store_text(message)));
 }
 
+/* They are looked for again when the index cannot be built again. */
+void
+migrate_index_forget_failure(const char *migration, const char *name)
+{
+	migrate_store_execute("DELETE FROM migrate.failure WHERE migration = $1"
+						  " AND sqlstate = '23505' AND message = $2",
+						  STORE_ARGS(store_text(migration), store_text(duplicate_message(name))));
+}
+
 void
 migrate_index_retry(Oid root)
 {
+	ListCell   *lc;
+
+	foreach(lc, migrate_declared_load_all(root))
+	{
+		const Declared *declared = lfirst(lc);
+
+		if (declared->failed)
+			migrate_index_forget_failure(declared->migration, declared->name);
+	}
 	migrate_store_execute("UPDATE migrate.declared_index SET error = NULL"
 						  " WHERE relation = $1 AND error IS NOT NULL",
 						  STORE_ARGS(store_relation(root)));

@@ -12,9 +12,15 @@
  * - else stand in line, for migrate.lock_timeout at most: under steady short
  *   transactions the lock is never free, but the line is short.
  *
+ * Where a holder waits for us (CREATE INDEX CONCURRENTLY waits for all older
+ * snapshots) there is no use in coming again, and to stand in line might have its
+ * deadlock detector end it, not us: so we give up.
+ *
  * Between attempts whoever was held up gets through. An attempt is a
  * subtransaction, so that one that fails gives up what it got of a table's
- * partitions.
+ * partitions, or of other tables.
+ *
+ * Weaker locks that still keep writers out are got in the same way.
  */
 #include "postgres.h"
 
@@ -37,7 +43,10 @@
 
 #define POLL_INTERVAL_MS	10
 
-/* Those who hold any lock on the table or a partition of it: all conflict with ours. */
+/*
+ * Those who hold a lock on the table or a partition of it that conflicts with
+ * ours: all do, or all but those of readers.
+ */
 #define HOLDERS \
 	" FROM pg_locks l" \
 	" LEFT JOIN pg_stat_activity a ON a.pid = l.pid" \
@@ -49,26 +58,41 @@
 	" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())" \
 	" AND (l.relation = $1 OR l.relation IN" \
 	"  (SELECT relid FROM pg_partition_tree($1) WHERE relid <> $1))" \
+	" AND ($2 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))" \
 	" AND l.pid IS DISTINCT FROM pg_backend_pid()"
 
+#define HOLDERS_ARGS(table) \
+	STORE_ARGS(store_relation((table)->relid), \
+			   store_bool((table)->mode == AccessExclusiveLock))
+
 static bool
-held_by_long_transaction(Oid relid)
+is_held_by_long_transaction(const TableLock *table)
 {
 	char	   *since;
 
-	pgstat_clear_snapshot();
 	since = migrate_store_fetch("SELECT extract(epoch FROM clock_timestamp() -"
 								" min(coalesce(a.xact_start, x.prepared)))" HOLDERS,
-								STORE_ARGS(store_relation(relid)));
+								HOLDERS_ARGS(table));
 	return since != NULL && atof(since) * 1000.0 > migrate_guc_lock_timeout;
 }
 
+static bool
+held_by_long_transaction(List *tables)
+{
+	ListCell   *lc;
+
+	pgstat_clear_snapshot();
+	foreach(lc, tables)
+		if (is_held_by_long_transaction(lfirst(lc)))
+			return true;
+	return false;
+}
+
 static char *
-describe_holders(Oid relid)
+describe_holders(const TableLock *table)
 {
 	char	   *holders;
 
-	pgstat_clear_snapshot();
 	holders = migrate_store_fetch("SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL"
 								  " THEN format('prepared transaction %L of %I', x.gid, x.owner)"
 								  " ELSE format('process %s (%s, %s, in its transaction for %s s)',"
@@ -76,48 +100,93 @@ describe_holders(Oid relid)
 								  " coalesce(nullif(a.application_name, ''), 'unnamed program'),"
 								  " coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, 0))"
 								  " END, '; ')" HOLDERS,
-								  STORE_ARGS(store_relation(relid)));
-	return holders ? holders : pstrdup("sessions that have gone meanwhile");
+								  HOLDERS_ARGS(table));
+	return holders;
+}
+
+static char *
+describe_all_holders(List *tables)
+{
+	ListCell   *lc;
+
+	pgstat_clear_snapshot();
+	foreach(lc, tables)
+	{
+		char	   *holders = describe_holders(lfirst(lc));
+
+		if (holders != NULL)
+			return holders;
+	}
+	return pstrdup("sessions that have gone meanwhile");
+}
+
+static void
+check_nobody_waits_for_us(List *tables, const char *what)
+{
+	ListCell   *lc;
+
+	pgstat_clear_snapshot();
+	foreach(lc, tables)
+	{
+		const TableLock *table = lfirst(lc);
+		char	   *waiting = migrate_store_fetch("SELECT format('process %s (%s)', a.pid,"
+												  " coalesce(nullif(a.application_name, ''), 'unnamed program'))"
+												  HOLDERS
+												  " AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid)) LIMIT 1",
+												  HOLDERS_ARGS(table));
+
+		if (waiting != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not lock table \"%s\" to %s", get_rel_name(table->relid), what),
+					 errdetail("It is held by %s, which waits for this transaction to end.", waiting),
+					 errhint("Try again when that has finished.")));
+	}
 }
 
 /* ---- an attempt ---- */
 
 static void
-lock_if_free(List *relids)
+lock_if_free(List *locks)
 {
 	ListCell   *lc;
 
-	foreach(lc, relids)
-		if (!ConditionalLockRelationOid(lfirst_oid(lc), AccessExclusiveLock))
+	foreach(lc, locks)
+	{
+		const TableLock *lock = lfirst(lc);
+
+		if (!ConditionalLockRelationOid(lock->relid, lock->mode))
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg_internal("relation %u is locked", lfirst_oid(lc))));
+					 errmsg_internal("relation %u is locked", lock->relid)));
+	}
 }
 
 /*
  * How long to stand in line, in milliseconds. A statement on a partition looks
- * at its parents too, and so takes the locks in another order than we do. That
- * deadlock is ours to end, before anybody's deadlock detector picks the other.
+ * at its parents too, and who writes to two tables may do so in any order: so
+ * locks are taken in another order than ours. That deadlock is ours to end,
+ * before anybody's deadlock detector picks the other.
  */
 static int
-patience(List *relids)
+patience(List *locks)
 {
-	return list_length(relids) == 1 ? migrate_guc_lock_timeout
+	return list_length(locks) == 1 ? migrate_guc_lock_timeout
 		: Max(1, Min(migrate_guc_lock_timeout, DeadlockTimeout / 2));
 }
 
 static void
-lock_in_line(List *relids)
+lock_in_line(List *locks)
 {
 	ListCell   *lc;
 	int			nestlevel = NewGUCNestLevel();
 	char		timeout[16];
 
-	snprintf(timeout, sizeof(timeout), "%d", patience(relids));
+	snprintf(timeout, sizeof(timeout), "%d", patience(locks));
 	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	foreach(lc, relids)
-		LockRelationOid(lfirst_oid(lc), AccessExclusiveLock);
+	foreach(lc, locks)
+		LockRelationOid(((TableLock *) lfirst(lc))->relid, ((TableLock *) lfirst(lc))->mode);
 	AtEOXact_GUC(false, nestlevel);
 }
 
@@ -130,7 +199,7 @@ is_lock_failure(int sqlerrcode)
 
 typedef struct LockAttempt
 {
-	List	   *relids;
+	List	   *locks;			/* of TableLock *: partitions included */
 	bool		in_line;
 } LockAttempt;
 
@@ -140,16 +209,16 @@ lock_all(void *context)
 	LockAttempt *attempt = context;
 
 	if (attempt->in_line)
-		lock_in_line(attempt->relids);
+		lock_in_line(attempt->locks);
 	else
-		lock_if_free(attempt->relids);
+		lock_if_free(attempt->locks);
 }
 
 /* One try for all of them, or none. */
 static bool
-try_lock(List *relids, bool in_line)
+try_lock(List *locks, bool in_line)
 {
-	LockAttempt attempt = {relids, in_line};
+	LockAttempt attempt = {locks, in_line};
 	ErrorData  *error = migrate_try(lock_all, &attempt);
 
 	if (error == NULL)
@@ -170,7 +239,7 @@ nap(long milliseconds)
 
 /* Look for as long as an attempt may take whether the lock is free. */
 static bool
-watch_until_free(List *relids)
+watch_until_free(List *locks)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  migrate_guc_lock_timeout);
@@ -178,31 +247,91 @@ watch_until_free(List *relids)
 	while (GetCurrentTimestamp() < end)
 	{
 		nap(POLL_INTERVAL_MS);
-		if (try_lock(relids, false))
+		if (try_lock(locks, false))
 			return true;
 	}
 	return false;
 }
 
-static bool
-attempt(Oid relid)
+static TableLock *
+make_lock(Oid relid, LOCKMODE mode)
 {
-	List	   *relids = find_all_inheritors(relid, NoLock, NULL);
+	TableLock  *lock = palloc(sizeof(TableLock));
 
-	if (try_lock(relids, false))
+	lock->relid = relid;
+	lock->mode = mode;
+	return lock;
+}
+
+static List *
+with_partitions(List *tables)
+{
+	List	   *locks = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		const TableLock *table = lfirst(lc);
+		ListCell   *each;
+
+		foreach(each, find_all_inheritors(table->relid, NoLock, NULL))
+			locks = lappend(locks, make_lock(lfirst_oid(each), table->mode));
+	}
+	return locks;
+}
+
+static bool
+attempt(List *tables, const char *what)
+{
+	List	   *locks = with_partitions(tables);
+
+	if (try_lock(locks, false))
 		return true;
-	if (held_by_long_transaction(relid))
-		return watch_until_free(relids);
-	return try_lock(relids, true);
+	check_nobody_waits_for_us(tables, what);
+	if (held_by_long_transaction(tables))
+		return watch_until_free(locks);
+	return try_lock(locks, true);
+}
+
+/*
+ * A partition that is being detached concurrently has our trigger and is not
+ * changed with the others. That ends by itself, unless it was broken off.
+ */
+static void
+check_no_pending_detach(List *tables, const char *what)
+{
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		Oid			relid = ((TableLock *) lfirst(lc))->relid;
+		char	   *partition = migrate_store_fetch("WITH RECURSIVE tree AS (SELECT $1::oid AS relid"
+													" UNION ALL SELECT i.inhrelid FROM tree"
+													"  JOIN pg_inherits i ON i.inhparent = tree.relid)"
+													" SELECT i.inhrelid::regclass FROM pg_inherits i"
+													" JOIN tree ON tree.relid = i.inhparent"
+													" WHERE i.inhdetachpending LIMIT 1",
+													STORE_ARGS(store_relation(relid)));
+
+		if (partition != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot lock table \"%s\" to %s", get_rel_name(relid), what),
+					 errdetail("Its partition %s is being detached, or that was not finished.", partition),
+					 errhint("Wait, or use ALTER TABLE ... DETACH PARTITION %s FINALIZE.", partition)));
+	}
 }
 
 void
-migrate_lock_table(Oid relid, const char *what)
+migrate_lock_tables(List *tables, const char *what)
 {
 	for (int i = 1; i <= migrate_guc_lock_attempts; i++)
 	{
-		if (attempt(relid))
+		if (attempt(tables, what))
+		{
+			check_no_pending_detach(tables, what);
 			return;
+		}
 		/* Let those through who came meanwhile; two of us not in step. */
 		if (i < migrate_guc_lock_attempts)
 			nap(POLL_INTERVAL_MS +
@@ -210,9 +339,22 @@ migrate_lock_table(Oid relid, const char *what)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("could not lock table \"%s\" to %s", get_rel_name(relid), what),
+			 errmsg("could not lock table \"%s\" to %s",
+					get_rel_name(((TableLock *) linitial(tables))->relid), what),
 			 errdetail("%d attempts of %d ms each found it held by %s.",
 					   migrate_guc_lock_attempts, migrate_guc_lock_timeout,
-					   describe_holders(relid)),
+					   describe_all_holders(tables)),
 			 errhint("Wait for those transactions or end them, then try again; or raise migrate.lock_attempts.")));
+}
+
+List *
+migrate_lock_add(List *tables, Oid relid, LOCKMODE mode)
+{
+	return lappend(tables, make_lock(relid, mode));
+}
+
+void
+migrate_lock_table(Oid relid, const char *what)
+{
+	migrate_lock_tables(migrate_lock_add(NIL, relid, AccessExclusiveLock), what);
 }

@@ -5,6 +5,16 @@
 #ifndef MIGRATE_LIFECYCLE_LOCK_H
 #define MIGRATE_LIFECYCLE_LOCK_H
 
+#include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
+
+/* A lock on a table and its partitions. */
+typedef struct TableLock
+{
+	Oid			relid;
+	LOCKMODE	mode;
+} TableLock;
+
 /*
  * Take AccessExclusiveLock on a table and its partitions, held to the end of
  * the transaction. Raises lock_not_available, naming who holds the table, after
@@ -12,5 +22,12 @@
  * lock is for: "expand migration \"x\"".
  */
 extern void migrate_lock_table(Oid relid, const char *what);
+
+/*
+ * Likewise several tables (of TableLock *), each in its mode, all or none; an
+ * error names the first.
+ */
+extern void migrate_lock_tables(List *tables, const char *what);
+extern List *migrate_lock_add(List *tables, Oid relid, LOCKMODE mode);
 
 #endif							/* MIGRATE_LIFECYCLE_LOCK_H */

@@ -29,6 +29,9 @@
  * The constraint is checked with the rights of whoever writes, so define lets
  * only built-in immutable functions into a "needed" (expression_parse.c).
  *
+ * While writes may be deferred the constraint has another condition, and this one
+ * waits (lifecycle/deferral.c).
+ *
  * The server's text of an expression need not be the text that it was made
  * from. What it says of the constraint at expand is recorded, and compared
  * before the constraint is believed.
@@ -110,15 +113,16 @@ migrate_proof_condition(const Migration *migration, const char *version_column,
 
 void
 migrate_proof_record(const Migration *migration, const char *version_column,
-					 int32 version, int32 needed_from)
+					 int32 version, int32 needed_from, const char *due)
 {
-	if (migration->needed_source == NULL)
+	if (migration->needed_source == NULL && due == NULL)
 		return;
-	migrate_store_execute("UPDATE migrate.migration m SET needed_from = $2,"
+	migrate_store_execute("UPDATE migrate.migration m SET needed_from = $2, proof_due = $4,"
 						  " proof = pg_get_expr(c.conbin, c.conrelid) FROM pg_constraint c"
 						  " WHERE m.name = $1 AND c.conrelid = m.relation AND c.conname = $3"
 						  " AND c.contype = 'c'",
 						  STORE_ARGS(store_text(migration->name), store_int(needed_from),
 									 store_name(migrate_migration_proof_name(version_column,
-																			 version))));
+																			 version)),
+									 store_text(due)));
 }

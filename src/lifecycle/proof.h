@@ -14,8 +14,11 @@
 extern char *migrate_proof_condition(const Migration *migration, const char *version_column,
 									 int32 version, int32 *needed_from);
 
-/* Note what the server made of that text, to be compared with later. */
+/*
+ * Note what the server made of the constraint's text, to be compared with later.
+ * "due": the condition, where it is yet to come in the place of another; or NULL.
+ */
 extern void migrate_proof_record(const Migration *migration, const char *version_column,
-								 int32 version, int32 needed_from);
+								 int32 version, int32 needed_from, const char *due);
 
 #endif							/* MIGRATE_LIFECYCLE_PROOF_H */

@@ -31,6 +31,7 @@
 #include "lifecycle/drop_form.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
+#include "lifecycle/reference.h"
 #include "lifecycle/rollback.h"
 
 static char *
@@ -177,13 +178,23 @@ forget_expansion(const Migration *migration)
 {
 	migrate_store_execute("UPDATE migrate.migration SET version = NULL, expanded_at = NULL,"
 						  " completed_at = NULL, completed_xid = NULL, deprecated_at = NULL,"
-						  " needed_from = 0, proof = NULL"
+						  " needed_from = 0, proof = NULL, proof_due = NULL"
 						  " WHERE name = $1",
 						  STORE_ARGS(store_text(migration->name)));
 	migrate_store_execute("UPDATE migrate.assignment SET expression = NULL WHERE migration = $1",
 						  STORE_ARGS(store_text(migration->name)));
 	migrate_store_execute("DELETE FROM migrate.failure WHERE migration = $1",
 						  STORE_ARGS(store_text(migration->name)));
+}
+
+/* With the new form its foreign keys go, and with these triggers of the tables referred to. */
+static void
+lock_tables(const Migration *migration)
+{
+	List	   *locks = migrate_lock_add(NIL, migration->relid, AccessExclusiveLock);
+
+	migrate_lock_tables(migrate_reference_locks(migration, locks),
+						psprintf("roll back migration \"%s\"", migration->name));
 }
 
 void
@@ -197,7 +208,7 @@ migrate_lifecycle_rollback(const char *name, bool discard)
 		return;
 	check_all(migration, discard);
 	migrate_index_stop_builder(migration->relid);
-	migrate_lock_table(migration->relid, psprintf("roll back migration \"%s\"", name));
+	lock_tables(migration);
 	check_all(migration, discard);
 
 	migrate_migration_move(migration, MIGRATION_ROLLED_BACK, "rolled back",

@@ -27,6 +27,7 @@
 #include "backfill/progress.h"
 #include "catalog/migration.h"
 #include "catalog/store.h"
+#include "convert/conversion.h"
 #include "guc.h"
 #include "lifecycle/advance.h"
 #include "lifecycle/index.h"
@@ -214,6 +215,7 @@ migrate_run_set_paused(Oid relid, bool paused)
 		return;
 	migrate_store_execute("UPDATE migrate.managed SET paused = $2 WHERE relation = $1",
 						  STORE_ARGS(store_relation(relid), store_bool(paused)));
+	migrate_conversion_invalidate(relid);
 	migrate_shmem_request_work();
 }
 

@@ -17,7 +17,7 @@
  * ANALYZE evaluates the expressions, as the table's owner in a security-restricted
  * operation; they are built in and immutable all the same. But it fails where
  * "up" raises an error. So as soon as the backfill has found such a row, none is
- * wanted either.
+ * wanted, nor on a table on which writes may be deferred.
  *
  * They belong to the table's owner, are known by the beginning of their names,
  * and go with any column that they name. It harms nothing if somebody drops one.
@@ -65,11 +65,16 @@ typedef struct Wanted
 
 /* ---- what there should be ---- */
 
-/* Rows that "up" raises an error for have been found: ANALYZE would meet them too. */
+/*
+ * Rows that "up" raises an error for have been found, or may be stored at any time:
+ * ANALYZE would meet them too.
+ */
 static bool
 has_failures(Oid root)
 {
-	return migrate_store_fetch("SELECT 1 FROM migrate.failure f"
+	Conversion *conversion = migrate_conversion_get(root);
+
+	return (conversion != NULL && conversion->defers) || migrate_store_fetch("SELECT 1 FROM migrate.failure f"
 							   " JOIN migrate.migration m ON m.name = f.migration"
 							   " WHERE m.relation = $1 LIMIT 1",
 							   STORE_ARGS(store_relation(root))) != NULL;
@@ -146,7 +151,7 @@ execute_as_superuser(const char *sql)
 {
 	StoreIdentity self;
 
-	migrate_store_become_role(&self, BOOTSTRAP_SUPERUSERID);
+	migrate_store_become_restricted(&self, BOOTSTRAP_SUPERUSERID);
 	SPI_connect();
 	SPI_execute(sql, false, 0);
 	SPI_finish();
@@ -271,7 +276,7 @@ create(Oid relid, const Wanted *wanted)
 											STORE_ARGS(store_oid(relid)));
 	StoreIdentity self;
 
-	migrate_store_become_role(&self, BOOTSTRAP_SUPERUSERID);
+	migrate_store_become_restricted(&self, BOOTSTRAP_SUPERUSERID);
 	run(make_statement(relid, name, wanted->reading));
 	migrate_store_become_self(&self);
 	execute_as_superuser(psprintf("ALTER STATISTICS %s OWNER TO %s", qualified, owner));

@@ -10,7 +10,8 @@
  *
  * A version that the statement gives itself is left alone: that is a row which
  * comes from elsewhere, already in some version's form. A version that is
- * spelled out as the default, in a single row, is "unsaid" all the same.
+ * spelled out as the default is "unsaid" all the same. VALUES with several rows
+ * may say DEFAULT of a column in some of them: each row has a mark of its own.
  *
  * States: the marker must never reach the table. It is put only where the
  * trigger is there and fires always; should a partition's own trigger be gone,
@@ -115,38 +116,34 @@ is_filled_in(const Expr *expr, Relation rel, AttrNumber attno)
 	return IsA(expr, Const) && ((const Const *) expr)->constisnull;
 }
 
-/* The same of a column of VALUES with several rows: in all of them? */
-static bool
-is_filled_in_throughout(const RangeTblEntry *values, AttrNumber column,
-						Relation rel, AttrNumber attno)
+/* The VALUES with several rows that a target comes from; NULL: from elsewhere. */
+static RangeTblEntry *
+values_of(const Query *query, const TargetEntry *tle)
 {
-	ListCell   *lc;
+	const Var  *var = (const Var *) tle->expr;
+	RangeTblEntry *source;
 
-	foreach(lc, values->values_lists)
-		if (!is_filled_in(list_nth(lfirst(lc), column - 1), rel, attno))
-			return false;
-	return true;
+	if (!IsA(var, Var) || var->varlevelsup > 0)
+		return NULL;
+	source = rt_fetch(var->varno, query->rtable);
+	return source->rtekind == RTE_VALUES ? source : NULL;
 }
 
 /*
- * Does a list of targets give a column a value of its own? A client that knows a
- * column and says DEFAULT of it, as object mappers do, has not set it.
+ * Does a list of targets give a column a value of its own, in that row of VALUES if
+ * it has several? A client that knows a column and says DEFAULT of it, as object
+ * mappers do, has not set it.
  */
 static bool
-is_given(const Query *query, List *targets, Relation rel, AttrNumber attno)
+is_given(const Query *query, List *targets, List *row, Relation rel, AttrNumber attno)
 {
 	const TargetEntry *tle = target_of(targets, attno);
-	const Var  *var;
-	RangeTblEntry *source;
 
 	if (tle == NULL)
 		return false;			/* DEFAULT, of a column that has none */
-	var = (const Var *) tle->expr;
-	if (!IsA(var, Var) || var->varlevelsup > 0)
-		return !is_filled_in(tle->expr, rel, attno);
-	source = rt_fetch(var->varno, query->rtable);
-	return source->rtekind != RTE_VALUES ||
-		!is_filled_in_throughout(source, var->varattno, rel, attno);
+	if (row != NIL && values_of(query, tle) != NULL)
+		return !is_filled_in(list_nth(row, ((const Var *) tle->expr)->varattno - 1), rel, attno);
+	return IsA(tle->expr, Var) || !is_filled_in(tle->expr, rel, attno);
 }
 
 /*
@@ -154,7 +151,7 @@ is_given(const Query *query, List *targets, Relation rel, AttrNumber attno)
  * the columns that the statement names, a MERGE in any of its actions.
  */
 static uint32
-forms_set(const Query *query, List *targets, const Conversion *conversion,
+forms_set(const Query *query, List *targets, List *row, const Conversion *conversion,
 		  const Bitmapset *named, Relation rel)
 {
 	uint32		forms = 0;
@@ -166,7 +163,7 @@ forms_set(const Query *query, List *targets, const Conversion *conversion,
 		while ((attno = bms_next_member(conversion->live[i].added, attno)) >= 0)
 		{
 			if (bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named) &&
-				is_given(query, targets, rel, attno))
+				is_given(query, targets, row, rel, attno))
 				forms |= (uint32) 1 << i;
 		}
 	}
@@ -178,11 +175,11 @@ forms_set(const Query *query, List *targets, const Conversion *conversion,
  * whatever the default: a partition may have one of its own.
  */
 static bool
-is_unsaid(const TargetEntry *tle, const Bitmapset *named)
+is_unsaid(const Expr *version, AttrNumber attno, const Bitmapset *named)
 {
-	const Const *value = (const Const *) tle->expr;
+	const Const *value = (const Const *) version;
 
-	if (!bms_is_member(tle->resno - FirstLowInvalidHeapAttributeNumber, named))
+	if (!bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named))
 		return true;
 	return IsA(value, Const) && value->consttype == INT4OID && !value->constisnull &&
 		DatumGetInt32(value->constvalue) == MIGRATE_VERSION_UNSAID;
@@ -232,19 +229,112 @@ spare_domains(List *targets, const Conversion *conversion, uint32 forms)
 	return targets;
 }
 
+static Expr *
+make_mark(uint32 forms)
+{
+	return (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
+							  Int32GetDatum(MIGRATE_FORM_MARK(forms)), false, true);
+}
+
+/* The VALUES with several rows of which a new form's columns, or the version, come. */
+static int
+find_values(const Query *query, List *targets, const Conversion *conversion)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		const TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if ((bms_is_member(tle->resno, conversion->touched) ||
+			 tle->resno == conversion->version_attno) &&
+			values_of(query, tle) != NULL)
+			return ((const Var *) tle->expr)->varno;
+	}
+	return 0;
+}
+
+/* Give VALUES one more column, of marks; returns a reference to it. The lists are ours. */
+static Var *
+add_mark_column(const Query *query, int varno, List *forms)
+{
+	RangeTblEntry *values = rt_fetch(varno, query->rtable);
+	ListCell   *row;
+	ListCell   *mark;
+
+	forboth(row, values->values_lists, mark, forms)
+		lfirst(row) = lappend(lfirst(row), make_mark(lfirst_int(mark)));
+	values->coltypes = lappend_oid(list_copy(values->coltypes), INT4OID);
+	values->coltypmods = lappend_int(list_copy(values->coltypmods), -1);
+	values->colcollations = lappend_oid(list_copy(values->colcollations), InvalidOid);
+	values->eref = copyObject(values->eref);
+	values->eref->colnames = lappend(values->eref->colnames, makeString(pstrdup("mark")));
+	return makeVar(varno, list_length(values->coltypes), INT4OID, -1, InvalidOid, 0);
+}
+
+/* The same where the VALUES have the version: it is left open where they say DEFAULT. */
+static void
+mark_open_versions(RangeTblEntry *values, AttrNumber column, const Conversion *conversion,
+				   const Bitmapset *named, List *forms)
+{
+	ListCell   *row;
+	ListCell   *mark;
+
+	forboth(row, values->values_lists, mark, forms)
+	{
+		ListCell   *version = list_nth_cell(lfirst(row), column - 1);
+
+		if (is_unsaid(lfirst(version), conversion->version_attno, named))
+			lfirst(version) = make_mark(lfirst_int(mark));
+	}
+}
+
+/*
+ * Mark each row of VALUES with several for itself. Returns what any of them sets.
+ */
+static uint32
+mark_rows(const Query *query, int varno, List *targets, const Conversion *conversion,
+		  const Bitmapset *named, Relation rel)
+{
+	RangeTblEntry *values = rt_fetch(varno, query->rtable);
+	TargetEntry *version = target_of(targets, conversion->version_attno);
+	List	   *forms = NIL;
+	uint32		any = 0;
+	ListCell   *lc;
+
+	foreach(lc, values->values_lists)
+	{
+		uint32		set = forms_set(query, targets, lfirst(lc), conversion, named, rel);
+
+		forms = lappend_int(forms, set);
+		any |= set;
+	}
+	if (values_of(query, version) != NULL)
+		mark_open_versions(values, ((Var *) version->expr)->varattno, conversion, named, forms);
+	else if (is_unsaid(version->expr, version->resno, named))
+		version->expr = (Expr *) add_mark_column(query, varno, forms);
+	return any;
+}
+
 /* Mark one list of targets; returns it, with what was added. */
 static List *
 mark_targets(const Query *query, List *targets, const Conversion *conversion,
 			 const Bitmapset *named, Relation rel)
 {
 	TargetEntry *tle = target_of(targets, conversion->version_attno);
+	int			varno;
 	uint32		forms;
 
-	if (tle == NULL || !is_unsaid(tle, named))
+	if (tle == NULL)
 		return targets;
-	forms = forms_set(query, targets, conversion, named, rel);
-	tle->expr = (Expr *) makeConst(INT4OID, -1, InvalidOid, sizeof(int32),
-								   Int32GetDatum(MIGRATE_FORM_MARK(forms)), false, true);
+	varno = find_values(query, targets, conversion);
+	if (varno > 0)
+		return spare_domains(targets, conversion,
+							 mark_rows(query, varno, targets, conversion, named, rel));
+	if (!is_unsaid(tle->expr, tle->resno, named))
+		return targets;
+	forms = forms_set(query, targets, NIL, conversion, named, rel);
+	tle->expr = make_mark(forms);
 	return spare_domains(targets, conversion, forms);
 }
 

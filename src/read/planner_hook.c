@@ -4,7 +4,8 @@
  *
  * Purpose: a query that touches a table with a live migration is rewritten so
  * that it sees converted rows (rewrite.c) and so that its INSERTs say which
- * form they speak (insert_marker.c). All others go on untouched, at the price
+ * form they speak (insert_marker.c); where it is wanted, its plan also notes
+ * where it met stale rows (read_repair.c). All others go on untouched, at the price
  * of one test where no migration is live in the database, and of a look at the
  * range tables where one is.
  *
@@ -23,6 +24,7 @@
 #include "optimizer/planner.h"
 
 #include "read/planner_hook.h"
+#include "read/read_repair.h"
 #include "read/rewrite.h"
 
 static planner_hook_type previous_planner = NULL;
@@ -35,12 +37,20 @@ static PlannedStmt *
 plan_query(Query *query, const char *query_string, int cursor_options,
 		   ParamListInfo bound_params)
 {
+	List	   *computed = NIL;
+	PlannedStmt *plan;
+
 	if (migrate_rewrite_concerns(query))
-		query = migrate_rewrite_query(query);
+		query = migrate_rewrite_query(query, &computed);
 
 	if (previous_planner)
-		return previous_planner(query, query_string, cursor_options, bound_params);
-	return standard_planner(query, query_string, cursor_options, bound_params);
+		plan = previous_planner(query, query_string, cursor_options, bound_params);
+	else
+		plan = standard_planner(query, query_string, cursor_options, bound_params);
+
+	if (computed != NIL && migrate_read_repair_is_wanted())
+		migrate_read_repair_add(plan, computed);
+	return plan;
 }
 
 void

@@ -15,7 +15,7 @@
  * takes place inside of that.
  *
  * The sub-query has the relation's columns at their places, then its system
- * columns, then the whole row.
+ * columns (a transition table has none), then the whole row.
  *
  * States, locks: none; the entry moved is as locked as it was.
  */
@@ -63,10 +63,22 @@ stored_column(const FormData_pg_attribute *att)
 							att->attcollation, 0);
 }
 
+static Expr *
+system_column(const RangeTblEntry *rte, AttrNumber attno)
+{
+	const FormData_pg_attribute *att = SystemAttributeDefinition(attno);
+
+	if (rte->rtekind != RTE_RELATION)
+		return (Expr *) makeNullConst(att->atttypid, -1, InvalidOid);
+	return stored_column(att);
+}
+
 static void
 add_columns(Query *inner, Alias *names, const Conversion *conversion)
 {
+	const RangeTblEntry *rte = linitial_node(RangeTblEntry, inner->rtable);
 	TupleDesc	tupdesc = conversion->tupdesc;
+	Oid			row_type = rte->rtekind == RTE_RELATION ? conversion->reltype : RECORDOID;
 
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
@@ -76,13 +88,10 @@ add_columns(Query *inner, Alias *names, const Conversion *conversion)
 				   att->attisdropped ? "" : NameStr(att->attname));
 	}
 	for (AttrNumber attno = -1; attno >= -SYSTEM_COLUMNS; attno--)
-	{
-		const FormData_pg_attribute *att = SystemAttributeDefinition(attno);
-
-		add_column(inner, names, stored_column(att), NameStr(att->attname));
-	}
+		add_column(inner, names, system_column(rte, attno),
+				   NameStr(SystemAttributeDefinition(attno)->attname));
 	add_column(inner, names,
-			   (Expr *) makeVar(1, InvalidAttrNumber, conversion->reltype, -1, InvalidOid, 0),
+			   (Expr *) makeVar(1, InvalidAttrNumber, row_type, -1, InvalidOid, 0),
 			   names->aliasname);
 }
 

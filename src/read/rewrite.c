@@ -18,8 +18,11 @@
  * What is left alone:
  *	- the targets of UPDATE and INSERT (they are numbers, not Vars);
  *	- EXCLUDED, which the trigger has already carried over (its range table
- *	  entry says relkind 'c', so it is not taken for a table), and the inference
- *	  clause of ON CONFLICT, which names an index's columns and not values;
+ *	  entry says relkind 'c', so it is not taken for a table), unless that may
+ *	  be deferred;
+ *	- the inference clause of ON CONFLICT, which names an index's columns and not
+ *	  values; unless there is a unique index on what these read as
+ *	  (read/arbiter.c);
  *	- privileges: which columns the user named stays as the parser noted it.
  *
  * States: whether a relation has stale rows for this plan is asked once per
@@ -32,13 +35,18 @@
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
 
 #include "compat.h"
 #include "convert/conversion.h"
+#include "read/arbiter.h"
 #include "read/insert_marker.h"
 #include "read/relation_query.h"
 #include "read/rewrite.h"
@@ -48,6 +56,7 @@ typedef struct Reading
 {
 	Conversion *conversion;
 	int			first_stale;
+	bool		computes;		/* a column of the new form is read */
 } Reading;
 
 /* What a range table index stands for. */
@@ -73,10 +82,17 @@ typedef struct RewriteContext
 static bool concerns_walker(Node *node, void *context);
 static Node *rewrite_mutator(Node *node, RewriteContext *context);
 
-/* The conversion of what a range table entry stands for, if that is a managed table. */
+/*
+ * The conversion of what a range table entry stands for, if that is a managed
+ * table, or a transition table of one, which the executor fills with rows as
+ * they are stored. No row in it can be from before a completion that the query
+ * sees: who writes to a stale row holds completion back until he has ended.
+ */
 static Conversion *
 conversion_of(const RangeTblEntry *rte)
 {
+	if (rte->rtekind == RTE_NAMEDTUPLESTORE)
+		return OidIsValid(rte->relid) ? migrate_conversion_get(rte->relid) : NULL;
 	if (rte->rtekind != RTE_RELATION)
 		return NULL;
 	if (rte->relkind != RELKIND_RELATION && rte->relkind != RELKIND_PARTITIONED_TABLE)
@@ -174,7 +190,7 @@ reading_of(Conversion *conversion, RewriteContext *context)
 			return reading;
 	}
 
-	reading = palloc(sizeof(Reading));
+	reading = palloc0(sizeof(Reading));
 	reading->conversion = conversion;
 	reading->first_stale = migrate_conversion_first_stale(conversion);
 	context->readings = lappend(context->readings, reading);
@@ -185,6 +201,20 @@ static bool
 is_stale(const Reading *reading)
 {
 	return reading != NULL && reading->first_stale < reading->conversion->nlive;
+}
+
+/* Where writes may be deferred the row proposed for insertion may be a stale one. */
+static void
+enter_excluded(QueryLevel *level, const Query *query)
+{
+	const OnConflictExpr *clause = query->onConflict;
+	Reading    *target;
+
+	if (clause == NULL || clause->action != ONCONFLICT_UPDATE)
+		return;
+	target = level->rels[query->resultRelation - 1].reading;
+	if (target != NULL && target->conversion->defers)
+		level->rels[clause->exclRelIndex - 1].reading = target;
 }
 
 static void
@@ -203,6 +233,7 @@ enter_level(QueryLevel *level, Query *query, RewriteContext *context)
 		if (conversion != NULL)
 			level->rels[foreach_current_index(lc)].reading = reading_of(conversion, context);
 	}
+	enter_excluded(level, query);
 	context->level = level;
 }
 
@@ -293,23 +324,30 @@ read_column(const Var *place, const Reading *reading, AttrNumber attno)
 	return (Expr *) transplant_mutator((Node *) expr, place);
 }
 
-/* The columns of a whole row, as a row constructor wants them. */
+/*
+ * The columns of a whole row, as a row constructor wants them. One of a
+ * transition table is an anonymous record, whose names have to be told.
+ */
 static Expr *
 read_columns(const Var *place, const Reading *reading)
 {
 	TupleDesc	tupdesc = reading->conversion->tupdesc;
+	bool		is_record = place->vartype == RECORDOID;
 	RowExpr    *row = makeNode(RowExpr);
 
 	for (AttrNumber attno = 1; attno <= tupdesc->natts; attno++)
 	{
-		if (TupleDescAttr(tupdesc, attno - 1)->attisdropped)
-			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
-		else
+		Form_pg_attribute att = TupleDescAttr(tupdesc, attno - 1);
+
+		if (!att->attisdropped)
 			row->args = lappend(row->args, read_column(place, reading, attno));
+		else if (!is_record)
+			row->args = lappend(row->args, makeNullConst(INT4OID, -1, InvalidOid));
+		if (is_record && !att->attisdropped)
+			row->colnames = lappend(row->colnames, makeString(pstrdup(NameStr(att->attname))));
 	}
 	row->row_typeid = place->vartype;
 	row->row_format = COERCE_IMPLICIT_CAST;
-	row->colnames = NIL;
 	row->location = place->location;
 	return (Expr *) row;
 }
@@ -360,18 +398,37 @@ static Node *
 rewrite_var(Var *var, RewriteContext *context)
 {
 	const LevelRel *rel = relation_of(var, context);
-	const Reading *reading = rel->reading;
+	Reading    *reading = rel->reading;
 
 	if (rel->is_query)
 		return read_from_query(var, reading->conversion);
 	if (!is_stale(reading) || var->varattno < 0)
 		return (Node *) copyObject(var);
-	if (var->varattno == InvalidAttrNumber)
-		return read_whole_row(var, reading);
-	if (migrate_conversion_reading(reading->conversion, reading->first_stale,
+	if (var->varattno != InvalidAttrNumber &&
+		migrate_conversion_reading(reading->conversion, reading->first_stale,
 								   var->varattno) == NULL)
 		return (Node *) copyObject(var);
+	reading->computes = true;
+	if (var->varattno == InvalidAttrNumber)
+		return read_whole_row(var, reading);
 	return (Node *) read_column(var, reading, var->varattno);
+}
+
+/*
+ * Which columns are to be unique: as they read, where there is an index on that.
+ * (They are of the statement's target, and so of one relation.)
+ */
+static List *
+rewrite_arbiters(List *elements, RewriteContext *context)
+{
+	List	   *as_read = (List *) rewrite_mutator((Node *) elements, context);
+	List	   *columns = pull_var_clause((Node *) elements, 0);
+	const LevelRel *rel = columns == NIL ? NULL : relation_of(linitial(columns), context);
+
+	if (rel == NULL || !is_stale(rel->reading) ||
+		!migrate_arbiter_exists(rel->reading->conversion->relid, as_read))
+		return elements;
+	return as_read;
 }
 
 /*
@@ -384,22 +441,90 @@ rewrite_on_conflict(OnConflictExpr *clause, RewriteContext *context)
 	OnConflictExpr *result = makeNode(OnConflictExpr);
 
 	*result = *clause;
+	result->arbiterElems = rewrite_arbiters(clause->arbiterElems, context);
 	result->onConflictSet = (List *)
 		rewrite_mutator((Node *) clause->onConflictSet, context);
 	result->onConflictWhere = rewrite_mutator(clause->onConflictWhere, context);
 	return (Node *) result;
 }
 
+static const Reading *
+target_of(const Query *query, const QueryLevel *level)
+{
+	return query->resultRelation > 0 ? level->rels[query->resultRelation - 1].reading : NULL;
+}
+
 /* INSERTs are marked last: the marker goes into the copy that the walk has made. */
 static void
 mark_inserts(Query *query, const QueryLevel *level)
 {
-	const Reading *target = NULL;
+	const Reading *target = target_of(query, level);
 
-	if (query->resultRelation > 0)
-		target = level->rels[query->resultRelation - 1].reading;
 	if (target != NULL && migrate_insert_marker_wanted(query, query->resultRelation))
 		migrate_insert_marker_put(query, target->conversion);
+}
+
+static bool
+assigns(List *targets, AttrNumber attno)
+{
+	ListCell   *lc;
+
+	foreach(lc, targets)
+	{
+		const TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resno == attno && !tle->resjunk)
+			return true;
+	}
+	return false;
+}
+
+/* What an action leaves out of those columns it writes back, as they read. */
+static void
+complete_action(MergeAction *action, const Bitmapset *named, const Reading *target, int rtindex)
+{
+	TupleDesc	tupdesc = target->conversion->tupdesc;
+
+	for (AttrNumber attno = 1; attno <= tupdesc->natts; attno++)
+	{
+		Form_pg_attribute att = TupleDescAttr(tupdesc, attno - 1);
+		Var		   *var;
+
+		if (!bms_is_member(attno - FirstLowInvalidHeapAttributeNumber, named) ||
+			att->attgenerated || assigns(action->targetList, attno) ||
+			migrate_conversion_reading(target->conversion, target->first_stale, attno) == NULL)
+			continue;
+		var = makeVar(rtindex, attno, att->atttypid, att->atttypmod, att->attcollation, 0);
+		action->targetList = lcons(makeTargetEntry(read_column(var, target, attno), attno,
+												   pstrdup(NameStr(att->attname)), false),
+								   action->targetList);
+	}
+}
+
+/*
+ * The write trigger is told which columns a statement names, of a MERGE those of
+ * all its actions. Of one that names first_name, and another that does not, the
+ * latter would be taken to have set it, to what is stored there. So each has to
+ * assign what any of them does.
+ */
+static void
+complete_merge_actions(Query *query, const QueryLevel *level)
+{
+	const Reading *target = target_of(query, level);
+	Bitmapset  *named;
+	ListCell   *lc;
+
+	if (query->commandType != CMD_MERGE || !is_stale(target))
+		return;
+	named = compat_updated_columns(compat_query_perminfos(query),
+								   rt_fetch(query->resultRelation, query->rtable));
+	foreach(lc, query->mergeActionList)
+	{
+		MergeAction *action = lfirst_node(MergeAction, lc);
+
+		if (action->commandType == CMD_UPDATE)
+			complete_action(action, named, target, query->resultRelation);
+	}
 }
 
 static Query *
@@ -411,6 +536,7 @@ rewrite_query(Query *query, RewriteContext *context)
 	if (query->groupingSets != NIL)
 		query = keep_from_grouping(query, &level);
 	query = query_tree_mutator(query, rewrite_mutator, context, 0);
+	complete_merge_actions(query, &level);
 	mark_inserts(query, &level);
 	leave_level(&level, context);
 	return query;
@@ -435,9 +561,18 @@ rewrite_mutator(Node *node, RewriteContext *context)
 }
 
 Query *
-migrate_rewrite_query(Query *query)
+migrate_rewrite_query(Query *query, List **computed)
 {
 	RewriteContext context = {0};
+	ListCell   *lc;
 
-	return rewrite_query(query, &context);
+	query = rewrite_query(query, &context);
+	foreach(lc, context.readings)
+	{
+		Reading    *reading = lfirst(lc);
+
+		if (reading->computes)
+			*computed = lappend_oid(*computed, reading->conversion->relid);
+	}
+	return query;
 }

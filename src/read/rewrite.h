@@ -10,7 +10,10 @@
 /* Has the query to be rewritten? Cheap where it has not. */
 extern bool migrate_rewrite_concerns(Query *query);
 
-/* The query as it is to be planned; the one given is left as it is. */
-extern Query *migrate_rewrite_query(Query *query);
+/*
+ * The query as it is to be planned; the one given is left as it is. Adds the
+ * relations (OIDs) of which columns are computed where rows are stale.
+ */
+extern Query *migrate_rewrite_query(Query *query, List **computed);
 
 #endif							/* MIGRATE_READ_REWRITE_H */

@@ -10,3 +10,11 @@ AS 'MODULE_PATHNAME', 'migrate_excused';
 
 COMMENT ON FUNCTION migrate.excused(text)
 	IS 'is the row at hand excused from a new form''s constraints; asked by those';
+
+/*
+ * The row trigger that holds writes of a new form to a REFERENCES in "add" while
+ * the migration is not complete. Only expand() puts it on tables.
+ */
+CREATE FUNCTION migrate.reference_trigger()
+RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_reference_trigger';

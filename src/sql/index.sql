@@ -1,11 +1,11 @@
 /*
  * Declare an index on columns of a migration's new form; returns its name.
- * "columns" is what stands in the parentheses of CREATE INDEX: columns, with
- * collation, operator class and order. Background work builds it concurrently,
- * once the rows are converted, and the migration is not complete before; with
- * "while_stale" also at once, over what the columns of stale rows read as. The
- * migration is expanded, the table not partitioned. Takes AccessShareLock on
- * the table. Only the table's owner may, with CREATE on its schema.
+ * "columns" is what stands in the parentheses of CREATE INDEX: columns or
+ * expressions, with collation, operator class and order. Background work builds
+ * it concurrently, once the rows are converted, and the migration is not complete
+ * before; with "while_stale" also at once, over what the columns of stale rows
+ * read as. The migration is expanded. Takes AccessShareLock on the table. Only
+ * the table's owner may, with CREATE on its schema.
  */
 CREATE FUNCTION migrate.create_index(
 	migration	text,

@@ -37,7 +37,8 @@ CREATE TABLE migrate.migration (
 		CHECK (state IN ('defined', 'expanded', 'complete', 'contracted', 'rolled back')),
 	version			integer,					-- the row version that expand gave it
 	needed_from		integer NOT NULL DEFAULT 0,	-- rows below are converted whether "needed" or not
-	proof			text,						-- its constraint's text, where it has a "needed"
+	proof			text,						-- its constraint's text, where that is not the usual
+	proof_due		text,						-- what the constraint will be when deferring ends
 	depends_on		text[] NOT NULL,
 	add_source		text,						-- the definition, as it was given
 	up_source		text,
@@ -76,6 +77,19 @@ CREATE TABLE migrate.added_constraint (
 	not_null		boolean NOT NULL,
 	phase			text NOT NULL DEFAULT 'excused'
 		CHECK (phase IN ('excused', 'plain', 'proven', 'valid')),
+	PRIMARY KEY (migration, name)
+);
+
+-- A REFERENCES of "add", from expand on, by how far it has come.
+CREATE TABLE migrate.added_reference (
+	migration		text NOT NULL,
+	name			name NOT NULL,				-- of the trigger, and the constraint in the end
+	column_name		name NOT NULL,
+	referenced		regclass NOT NULL,
+	referenced_column name NOT NULL,
+	options			text NOT NULL,				-- what follows these in a foreign key
+	phase			text NOT NULL DEFAULT 'checked'
+		CHECK (phase IN ('checked', 'plain', 'valid')),
 	PRIMARY KEY (migration, name)
 );
 
@@ -144,6 +158,7 @@ CREATE TABLE migrate.backfill (
 	skipped			bigint NOT NULL DEFAULT 0,	-- rows locked by others, in this round
 	failed			bigint NOT NULL DEFAULT 0,	-- rows that failed, in this round
 	rows_converted	bigint NOT NULL DEFAULT 0,
+	rows_repaired	bigint NOT NULL DEFAULT 0,	-- of them, in blocks that reads had noted
 	rows_rate		double precision,			-- per second, of late
 	blocks_rate		double precision,
 	held_by			text,						-- what it waits for
@@ -177,10 +192,12 @@ CREATE TABLE migrate.failure (
 	sqlstate		text NOT NULL,
 	message			text NOT NULL,
 	first_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
-	last_seen		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	attempts		integer NOT NULL DEFAULT 1,
+	row_tid			tid,						-- where the row is; NULL: no longer known, or no row
+	recorded_by		xid8 NOT NULL DEFAULT pg_current_xact_id(),	-- the last transaction that did
 	PRIMARY KEY (relation, migration, row_key)
 );
+CREATE INDEX failure_row ON migrate.failure (relation, row_tid);
 
 CREATE TABLE migrate.event (
 	at				timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -196,6 +213,7 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_constraint', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.added_reference', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.assignment', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.footprint', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.release', '');

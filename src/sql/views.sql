@@ -16,6 +16,7 @@ WITH live AS (
 				 THEN least(b.next_block, b.blocks_total) * b.round
 				 ELSE b.blocks_total END) AS blocks_done,
 		sum(b.rows_converted) AS rows_converted,
+		sum(b.rows_repaired) AS rows_repaired,
 		-- Who works on the table is at one heap after the other.
 		(array_agg(b.rows_rate ORDER BY b.updated_at DESC))[1] AS rows_rate,
 		(array_agg(b.blocks_rate ORDER BY b.updated_at DESC))[1] AS blocks_rate,
@@ -47,6 +48,7 @@ SELECT name AS migration,
 	coalesce(blocks_done, 0)::bigint AS blocks_done,
 	coalesce(blocks_total, 0)::bigint AS blocks_total,
 	coalesce(rows_converted, 0)::bigint AS rows_converted,
+	coalesce(rows_repaired, 0)::bigint AS rows_repaired,
 	coalesce(share, CASE WHEN is_converting IS FALSE THEN 100 ELSE 0 END)::numeric(5,1) AS percent,
 	'[' || rpad(repeat('#', (coalesce(share, 0) / 5)::integer), 20, '.') || ']' AS bar,
 	CASE WHEN is_converting AND NOT paused

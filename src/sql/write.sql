@@ -13,3 +13,15 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_write_trigger';
 CREATE FUNCTION migrate.settle_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_settle_trigger';
+
+/*
+ * The row triggers of a table with a migration that defers: one records rows
+ * that were stored in an older version, the other forgets those that were.
+ */
+CREATE FUNCTION migrate.defer_trigger()
+RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_defer_trigger';
+
+CREATE FUNCTION migrate.mend_trigger()
+RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_mend_trigger';

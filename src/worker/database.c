@@ -42,7 +42,7 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 
 /*
  * Tables with a migration that is not complete, but for those of which only
- * rows are left that fail.
+ * rows are left that fail, as long as any is left (backfill/progress.c).
  */
 #define TABLES_WITH_WORK \
 	"SELECT m.relation::oid FROM migrate.managed m" \
@@ -55,7 +55,14 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 	"  AND (NOT EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
 	"    AND b.target = live.newest AND b.phase = 'failed')" \
 	"   OR EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
-	"    AND b.target = live.newest AND b.phase IN ('converting', 'waiting')))" \
+	"    AND b.target = live.newest AND b.phase IN ('converting', 'waiting'))" \
+	"   OR EXISTS (SELECT FROM migrate.backfill b JOIN pg_class h ON h.oid = b.relation" \
+	"    WHERE b.root = m.relation AND b.phase = 'failed' AND b.filenode <> h.relfilenode)" \
+	"   OR NOT EXISTS (SELECT FROM migrate.failure f WHERE f.relation = m.relation" \
+	"     OR f.relation IN (SELECT b.relation FROM migrate.backfill b" \
+	"      WHERE b.root = m.relation))" \
+	"   AND NOT EXISTS (SELECT FROM migrate.declared_index d" \
+	"    WHERE d.relation = m.relation AND d.error IS NOT NULL))" \
 	" ORDER BY m.relation"
 
 static bool

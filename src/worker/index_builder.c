@@ -13,8 +13,8 @@
  * operation, and the index is that owner's. Here it is the columns, or
  * expressions of trusted functions.
  *
- * An error, SIGTERM or a crash leaves an invalid index; the first two drop it
- * themselves where they can, else the next builder does.
+ * An error, SIGTERM or a crash leaves an invalid index; after an error it is
+ * dropped here, else by the next builder.
  *
  * The commands wait for transactions that are older, without a limit; they hold
  * ShareUpdateExclusiveLock on the table meanwhile. Sessions in migrate.wait() are
@@ -70,15 +70,28 @@ run_at_top_level(Node *statement, MemoryContext context)
 	pgstat_report_stat(false);
 }
 
+static void
+attach(Oid relation, const char *name, MemoryContext context)
+{
+	pgstat_report_activity(STATE_RUNNING, "ATTACH");
+	migrate_session_begin_transaction();
+	migrate_index_attach(relation, name);
+	migrate_session_end_transaction();
+	MemoryContextSwitchTo(context);
+}
+
 /* Do something that may fail; the error, or NULL. */
 static ErrorData *
-try_at_top_level(Node *statement, MemoryContext context)
+try_task(const IndexTask *task, Node *statement, MemoryContext context)
 {
 	ErrorData  *volatile error = NULL;
 
 	PG_TRY();
 	{
-		run_at_top_level(statement, context);
+		if (statement != NULL)
+			run_at_top_level(statement, context);
+		else
+			attach(task->relation, task->name, context);
 	}
 	PG_CATCH();
 	{
@@ -121,9 +134,11 @@ fail_task(Oid relation, const IndexTask *task, const ErrorData *error, MemoryCon
 
 	migrate_session_begin_transaction();
 	MemoryContextSwitchTo(context);
-	drop = migrate_index_drop_statement(relation, task->drop);
+	drop = migrate_index_drop_leftover(task);
 	migrate_session_end_transaction();
-	(void) try_at_top_level(drop, context);
+	MemoryContextSwitchTo(context);
+	if (drop != NULL)
+		(void) try_task(task, drop, context);
 	if (is_passing(error))
 		return;
 	migrate_session_begin_transaction();
@@ -146,10 +161,10 @@ do_next_task(const IndexBuilderArgument *argument, MemoryContext context)
 	MemoryContextSwitchTo(context);
 	if (task == NULL)
 		return false;
-	error = try_at_top_level(task->statement, context);
+	error = try_task(task, task->statement, context);
 	if (error == NULL)
 		return true;
-	if (task->drop == NULL)
+	if (task->drop == NULL && !task->attaches)
 		return false;
 	fail_task(argument->relation, task, error, context);
 	return !is_passing(error);

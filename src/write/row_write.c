@@ -58,6 +58,7 @@ migrate_row_write_init(RowWrite *write, const TriggerData *trigger)
 	memset(write, 0, sizeof(RowWrite));
 	write->rel = trigger->tg_relation;
 	write->conversion = get_conversion(write->rel);
+	write->reach = write->conversion->nlive;
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
 		write->row = trigger->tg_newslot;
@@ -68,6 +69,7 @@ migrate_row_write_init(RowWrite *write, const TriggerData *trigger)
 		write->row = trigger->tg_trigslot;
 		write->tuple = trigger->tg_trigtuple;
 	}
+	write->named = write->row;
 }
 
 /* ---- where an expression fails ---- */
@@ -112,16 +114,39 @@ name_row(void *arg)
 		errcontext("conversion of a row of relation \"%s\"", relation);
 }
 
-void
-migrate_row_write_begin(RowWrite *write, TupleTableSlot *named)
+/*
+ * Is it an up whose failure would have been put up with before? Say so: else a client
+ * of the old form would wonder why what was accepted is refused.
+ */
+static void
+name_end_of_deferring(const RowWrite *write)
 {
-	write->named = named;
+	const LiveMigration *migration = write->converter ? write->converter->evaluating : NULL;
+
+	if (migration != NULL && migration->defers && !migration->proof_due &&
+		!write->converter->evaluating_down)
+		errcontext("migration \"%s\", which defers no more writes since all rows are converted",
+				   migration->name);
+}
+
+static void
+describe_failure(void *arg)
+{
+	name_end_of_deferring(arg);
+	name_row(arg);
+}
+
+void
+migrate_row_write_begin(RowWrite *write)
+{
 	write->writer = GetUserId();
-	write->callback.callback = name_row;
+	write->converter = NULL;
+	write->callback.callback = describe_failure;
 	write->callback.arg = write;
 	write->callback.previous = error_context_stack;
 	error_context_stack = &write->callback;
 	write->converter = migrate_converter_acquire(write->conversion);
+	write->converter->reach = write->reach;
 }
 
 void
@@ -131,6 +156,36 @@ migrate_row_write_end(RowWrite *write)
 	error_context_stack = write->callback.previous;
 }
 
+/* ---- the row that comes of it ---- */
+
+/* Just below the first migration that the row is without; which no other has. */
+static int32
+version_within_reach(const RowWrite *write)
+{
+	return write->reach == write->conversion->nlive ? write->conversion->version
+		: write->conversion->live[write->reach].version - 1;
+}
+
+/* What a row's upgrade computes is not there before it. */
+static void
+empty_beyond_reach(const RowWrite *write)
+{
+	TupleTableSlot *slot = write->converter->slot;
+
+	for (int i = write->reach; i < write->conversion->nlive; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, write->conversion->live[i].ups)
+		{
+			const Assignment *up = lfirst(lc);
+
+			if (!up->in_place && !up->generated)
+				slot->tts_isnull[up->target - 1] = true;
+		}
+	}
+}
+
 HeapTuple
 migrate_row_write_take(RowWrite *write)
 {
@@ -138,7 +193,8 @@ migrate_row_write_take(RowWrite *write)
 	AttrNumber	version_attno = write->conversion->version_attno;
 	HeapTuple	tuple;
 
-	slot->tts_values[version_attno - 1] = Int32GetDatum(write->conversion->version);
+	empty_beyond_reach(write);
+	slot->tts_values[version_attno - 1] = Int32GetDatum(version_within_reach(write));
 	slot->tts_isnull[version_attno - 1] = false;
 	tuple = heap_form_tuple(RelationGetDescr(write->rel), slot->tts_values, slot->tts_isnull);
 	tuple->t_data->t_ctid = write->tuple->t_data->t_ctid;

@@ -21,6 +21,11 @@ typedef struct RowWrite
 	HeapTuple	tuple;			/* the same */
 	Converter  *converter;
 	TupleTableSlot *named;		/* the row to name where an expression fails */
+	TupleTableSlot *stored;		/* of an UPDATE: the row as it was; else NULL */
+	int32		stored_version; /* whose form the row has, until it is carried on */
+	const Bitmapset *updated_columns;	/* that an UPDATE named */
+	const Bitmapset *set;		/* the columns that were set */
+	int			reach;			/* so many of the live migrations' forms is it to have */
 	Oid			writer;
 	ErrorContextCallback callback;
 } RowWrite;
@@ -31,13 +36,16 @@ extern void migrate_row_write_check_protocol(FunctionCallInfo fcinfo, const char
 extern void migrate_row_write_init(RowWrite *write, const TriggerData *trigger);
 
 /*
- * Between these the write has a Converter. Where an expression fails, "named"
- * is the row that the error names.
+ * Between these the write has a Converter. Where an expression fails, the error
+ * names the row "named".
  */
-extern void migrate_row_write_begin(RowWrite *write, TupleTableSlot *named);
+extern void migrate_row_write_begin(RowWrite *write);
 extern void migrate_row_write_end(RowWrite *write);
 
-/* The row in the Converter, stamped with the newest version, as the tuple to store. */
+/*
+ * The row in the Converter, stamped with the newest version within reach, as the
+ * tuple to store. What is beyond is emptied.
+ */
 extern HeapTuple migrate_row_write_take(RowWrite *write);
 
 #endif							/* MIGRATE_WRITE_ROW_WRITE_H */

@@ -30,6 +30,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "utils/datum.h"
 
+#include "catalog/store.h"
 #include "migrate.h"
 #include "write/copy_frame.h"
 #include "write/written.h"
@@ -64,6 +65,20 @@ marked_columns(const Conversion *conversion, uint32 forms)
 	return columns;
 }
 
+/* A default without its constants, which are computed as the table's owner: nobody asked for it. */
+static Node *
+fold(Relation rel, Node *expr)
+{
+	StoreIdentity self;
+
+	if (IsA(expr, Const))
+		return expr;
+	migrate_store_become_restricted(&self, rel->rd_rel->relowner);
+	expr = eval_const_expressions(NULL, expr);
+	migrate_store_become_self(&self);
+	return expr;
+}
+
 /* Is it what a row gets there that says nothing? A default that is not constant never is. */
 static bool
 is_default(Relation rel, AttrNumber attno, Datum value)
@@ -73,7 +88,7 @@ is_default(Relation rel, AttrNumber attno, Datum value)
 
 	if (expr == NULL)
 		return false;
-	expr = eval_const_expressions(NULL, expr);
+	expr = fold(rel, expr);
 	if (!IsA(expr, Const))
 		return true;
 	return same_value(attr, value, false,

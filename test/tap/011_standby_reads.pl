@@ -34,6 +34,13 @@ CREATE FUNCTION people_of(integer) RETURNS SETOF people LANGUAGE sql STABLE
 	AS 'SELECT * FROM people WHERE id = $1';
 SELECT migrate.define('split', 'people', add => 'first_name text',
 	up => $$first_name = coalesce(split_part(full_name, ' ', 1), '-')$$);
+CREATE TABLE pets (owner_id integer, pet text);
+INSERT INTO pets VALUES (1, 'cat');
+CREATE TABLE owners (id integer PRIMARY KEY);
+INSERT INTO owners VALUES (1), (2);
+SET client_min_messages = warning;
+SELECT migrate.define('pet', 'owners', add => 'pet text', up => 'pet = (SELECT pet FROM pets WHERE owner_id = id)');
+SELECT migrate.expand('pet');
 SQL
 $primary->wait_for_catchup($standby);
 
@@ -71,6 +78,13 @@ is(ask('SELECT first_name FROM people_of(1);'), 'Name1', 'a function is called')
 is($standby->safe_psql('postgres',
 		"SELECT count(*), count(DISTINCT first_name) FROM people WHERE first_name LIKE 'N%'"),
 	'99|99', 'a new session reads the rows converted');
+
+is(ask('PREPARE pet AS SELECT id, pet FROM owners ORDER BY id; EXECUTE pet;'), "1|cat\n2|",
+	'a sub-query reads other tables there');
+$primary->safe_psql('postgres', "INSERT INTO pets VALUES (2, 'dog'); ALTER TABLE pets RENAME TO animals");
+$primary->wait_for_catchup($standby);
+is(ask('EXECUTE pet;'), "1|cat\n2|dog", 'as they are now, and under another name');
+$primary->safe_psql('postgres', "SELECT migrate.rollback('pet'); SELECT migrate.forget('pet')");
 
 # A snapshot from before the conversions. The primary keeps the rows that it sees
 # (once it knows of it), but completion does not wait for it.

@@ -33,15 +33,31 @@ SELECT migrate.define('split', 'users', add => 'first_name text, last_name text'
 	up => $$first_name = first_word(full_name), last_name = split_part(full_name, ' ', 2)$$,
 	down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
 SELECT migrate.expand('split');
+CREATE TABLE lasts (last text, length integer);
+INSERT INTO lasts SELECT last_name, length(last_name) FROM users WHERE id % 2 = 0;
+SET client_min_messages = warning;
+SELECT migrate.define('length', 'users', add => 'length integer, known boolean',
+	up => $$length = (SELECT length FROM lasts WHERE last = last_name), known = EXISTS (SELECT FROM lasts l WHERE l.last = users.last_name)$$);
+SELECT migrate.expand('length');
 SELECT migrate.define('initial', 'users', add => 'initial text',
 	up => $$initial = left(first_word(first_name), 1)$$);
 CREATE TABLE other (a integer);
 SELECT migrate.define('other', 'other', add => 'b integer', up => 'b = a + 1');
 UPDATE users SET first_name = 'Written' WHERE id <= 10;
+CREATE TABLE keys (id integer PRIMARY KEY);
+INSERT INTO keys SELECT generate_series(1, 100);
+CREATE TABLE refs (id integer, k integer) PARTITION BY RANGE (id);
+CREATE TABLE refs1 PARTITION OF refs FOR VALUES FROM (0) TO (50);
+CREATE TABLE refs2 PARTITION OF refs FOR VALUES FROM (50) TO (100);
+INSERT INTO refs SELECT i, i FROM generate_series(1, 99) i;
+SELECT migrate.define('refs', 'refs', up => 'key_id = k', down => 'k = key_id',
+	add => 'key_id integer REFERENCES keys CHECK (key_id > 0 OR key_id < -9)');
+SELECT migrate.expand('refs');
+SELECT migrate.create_index('refs', 'id, (key_id + 1) DESC');
 SQL
 sql('first', q{CALL migrate.run('app.users', max_rows => 300)});
 
-my $rows = 'SELECT id, full_name, first_name, last_name, row_version FROM app.users ORDER BY id';
+my $rows = 'SELECT id, full_name, first_name, last_name, length, known, row_version FROM app.users ORDER BY id';
 my $stored = 'COPY (SELECT row_version, count(*) FROM app.users GROUP BY 1 ORDER BY 1) TO STDOUT';
 isnt(sql('first', $stored), '', 'some rows are stale, some are not: ' . sql('first', $stored) =~ tr/\n\t/; /r);
 
@@ -52,6 +68,13 @@ command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->co
 
 is(sql('second', $stored), sql('first', $stored), 'rows are stored in the versions that they had');
 is(sql('second', $rows), sql('first', $rows), 'and read as they did');
+
+# What expressions use can be renamed, also where nobody has read them yet.
+sql('second', q{ALTER TABLE app.lasts RENAME TO surnames});
+sql('second', q{ALTER FUNCTION app.first_word(text) RENAME TO word_one});
+is(sql('second', $rows), sql('first', $rows), 'and go on, when what they use is renamed');
+sql('second', q{ALTER TABLE app.surnames RENAME TO lasts});
+sql('second', q{ALTER FUNCTION app.word_one(text) RENAME TO first_word});
 
 # A function that would be found first under another search_path changes nothing.
 sql('second', q{CREATE FUNCTION public.first_word(text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'wrong' $$});
@@ -64,15 +87,29 @@ sql('second', q{INSERT INTO app.users (id, first_name, last_name) VALUES (2002, 
 is(sql('second', q{SELECT first_name, full_name, initial FROM app.users WHERE id > 2000 ORDER BY id}),
 	"Old|Old Client|O\nNew|New Client|N", 'both forms are written');
 
+my (undef, undef, $refused) = $node->psql('second', 'INSERT INTO app.refs (id, key_id) VALUES (0, 77777)');
+like($refused, qr/violates foreign key constraint "refs_key_id_fkey"/, 'a new form is held to what it refers to');
+sql('second', 'INSERT INTO app.refs (id, k) VALUES (0, 100)');
+
 sql('second', q{CALL migrate.run()});
 is(sql('second', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM migrate.migration}),
-	'initial complete, other complete, split complete', 'the backfill goes on to the end');
+	'initial complete, length complete, other complete, refs complete, split complete',
+	'the backfill goes on to the end');
 my (undef, undef, $err) = $node->psql('second', 'DROP FUNCTION app.first_word(text)');
 like($err, qr/other objects depend on it/, 'what a live migration uses is still kept from being dropped');
+$node->psql('second', 'DROP TABLE app.lasts', stderr => \$err);
+like($err, qr/other objects depend on it/, 'and what its sub-queries read, too');
 sql('second', q{SELECT migrate.contract('split')});
 is(sql('second', q{SELECT sum(length(first_name || last_name || initial)) FROM app.users}),
 	sql('first', q{SELECT sum(length(first_name || last_name || left(first_name, 1))) FROM app.users})
 	  + length('OldClientO') + length('NewClientN'), 'and the contract too');
+
+is(sql('second', q{SELECT string_agg(pg_get_constraintdef(oid), ', ' ORDER BY contype, conname) FROM pg_constraint
+		WHERE conrelid = 'app.refs'::regclass AND convalidated AND contype IN ('c', 'f') AND conname NOT LIKE 'row%'}),
+	'CHECK (((key_id > 0) OR (key_id < \'-9\'::integer))), FOREIGN KEY (key_id) REFERENCES app.keys(id)',
+	'constraints of the new form come into force as they were written');
+is(sql('second', q{SELECT string_agg(indexname, ', ' ORDER BY 1) FROM pg_indexes WHERE tablename LIKE 'refs%'}),
+	'refs1_id_expr_idx, refs2_id_expr_idx, refs_id_expr_idx', 'and declared indexes of partitions are built');
 
 $node->stop;
 done_testing();
