@@ -206,6 +206,23 @@ UPDATE in_place_parted SET part = 3 - part, name = name || 's';
 SELECT part, name FROM in_place_parted ORDER BY part, name;
 SELECT name FROM in_place_parted_1 ORDER BY name;
 
+-- what is computed from a column that is rewritten in place, and not written, is so
+-- from what it reads as: in stale rows as in converted ones
+CREATE TABLE in_place_kept (id integer PRIMARY KEY, a text, b text, n integer);
+INSERT INTO in_place_kept SELECT i, NULL, 'B', NULL FROM generate_series(1, 3) AS i;
+SELECT migrate.define('in_place_kept_1', 'in_place_kept', add => 'd text', up => $$d = b || '/' || coalesce(n, 0)::text$$);
+SELECT migrate.define('in_place_kept_2', 'in_place_kept', add => 'e text', up => 'e = upper(b)',
+	needed => 'n IS NULL');
+SELECT migrate.define('in_place_kept_3', 'in_place_kept', up => 'a = coalesce(a, b), n = greatest(n, 5)');
+SELECT migrate.expand('in_place_kept_1');
+SELECT migrate.expand('in_place_kept_2');
+INSERT INTO in_place_kept VALUES (11, NULL, 'B', NULL), (12, NULL, 'B', NULL);
+SELECT migrate.expand('in_place_kept_3');
+UPDATE in_place_kept SET id = id WHERE id IN (2, 12);
+SELECT row_version, count(*) FROM in_place_kept GROUP BY 1 ORDER BY 1;
+SELECT id, a, b, n, d, e FROM in_place_kept ORDER BY id;
+UPDATE in_place_kept SET b = 'b' WHERE id <> 3 RETURNING id, a, b, n, d, e;
+
 -- a function of the owner's runs as the owner, when others read
 CREATE ROLE in_place_owner_role;
 CREATE SCHEMA in_place AUTHORIZATION in_place_owner_role;
@@ -225,6 +242,6 @@ SELECT migrate.rollback(name, discard => true) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state IN ('expanded', 'complete') ORDER BY seq DESC;
 SELECT migrate.forget(name) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state <> 'contracted' ORDER BY seq DESC;
-DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_sum, in_place_back, in_place_end, in_place_rls, in_place_parted;
+DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_sum, in_place_back, in_place_end, in_place_rls, in_place_parted, in_place_kept;
 DROP SCHEMA in_place CASCADE;
 DROP ROLE in_place_reader, in_place_owner_role;

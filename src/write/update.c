@@ -119,6 +119,75 @@ is_written(const RowWrite *write, const Bitmapset *columns)
 							   write->stored, write->row);
 }
 
+static Bitmapset *
+add_computed(Bitmapset *set, List *assignments)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+	{
+		const Assignment *assignment = lfirst(lc);
+
+		if (bms_overlap(assignment->inputs, set))
+			set = bms_add_member(set, assignment->target);
+	}
+	return set;
+}
+
+/* What an UPDATE has changed, and all that is computed from it, back and forth. */
+static Bitmapset *
+reached_columns(const Conversion *conversion, const Bitmapset *changed)
+{
+	Bitmapset  *reached = bms_copy(changed);
+
+	for (int i = conversion->nlive - 1; i >= 0; i--)
+		if (bms_overlap(conversion->live[i].added, reached))
+			reached = add_computed(reached, conversion->live[i].downs);
+	for (int i = 0; i < conversion->nlive; i++)
+		reached = add_computed(reached, conversion->live[i].ups);
+	return reached;
+}
+
+/*
+ * Is something computed anew, or asked whether it is needed, by a migration or an
+ * older one, from a column that the migration rewrites in place and that the
+ * UPDATE leaves as it reads? In a converted row that is what the column has come
+ * to be, so it must be here: coalesce(a, b) keeps what it has once taken from b.
+ */
+static bool
+rewrites_what_is_kept(const RowWrite *write, int migration)
+{
+	const Conversion *conversion = write->conversion;
+	Bitmapset  *changed;
+	Bitmapset  *reached;
+	Bitmapset  *kept;
+
+	if (conversion->live[migration].rewritten == NULL)
+		return false;
+	changed = migrate_written_by_update(conversion, write->updated_columns,
+										write->stored, write->stored, write->row);
+	reached = reached_columns(conversion, changed);
+	kept = bms_difference(conversion->live[migration].rewritten, changed);
+	for (int i = 0; i <= migration; i++)
+	{
+		const LiveMigration *older = &conversion->live[i];
+		ListCell   *lc;
+
+		if (older->needed != NULL && bms_overlap(older->needed->inputs, kept) &&
+			bms_overlap(older->touched, reached))
+			return true;
+		foreach(lc, older->ups)
+		{
+			const Assignment *up = lfirst(lc);
+
+			if (!up->generated && bms_overlap(up->inputs, kept) &&
+				bms_overlap(up->inputs, reached))
+				return true;
+		}
+	}
+	return false;
+}
+
 /*
  * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
  * that only the row's upgrade gives a value to? Where the upgrade rewrites in place
@@ -140,7 +209,8 @@ concerns_newer_forms(const RowWrite *write)
 
 		if (live->version <= write->stored_version)
 			continue;
-		if (is_written(write, live->added) || may_end_need(write, live))
+		if (is_written(write, live->added) || may_end_need(write, live) ||
+			rewrites_what_is_kept(write, i))
 			return true;
 		if (is_written(write, is_spoken ? live->rewritten
 					   : older_forms_rewritten(conversion, i)))
