@@ -22,6 +22,7 @@
 
 #include "utils/builtins.h"
 
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "guard/contract_gate.h"
 #include "guard/dependent_objects.h"
@@ -57,17 +58,6 @@ call_sql(const char *function, const char *argument)
 
 /* ---- what is at stake ---- */
 
-static bool
-contains_name(List *names, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 /*
  * Where another live migration removes the same column, it is left for that
  * one to drop: else neither could be contracted, since each of them reads it.
@@ -89,7 +79,7 @@ migrate_gate_columns_to_drop(const Migration *migration)
 			Migration  *other = lfirst(lc);
 
 			if (strcmp(other->name, migration->name) != 0 &&
-				contains_name(other->remove, lfirst(column)))
+				migrate_names_contain(other->remove, lfirst(column)))
 				is_left = true;
 		}
 		if (!is_left)
@@ -250,7 +240,7 @@ check_names_free(const Migration *migration, GateFinding *finding)
 	{
 		char	   *name = ((AddedColumn *) lfirst(lc))->rename_to;
 
-		if (name != NULL && !contains_name(dropped, name))
+		if (name != NULL && !migrate_names_contain(dropped, name))
 			fail(finding,
 				 psprintf("Another live migration removes column \"%s\" too, so its name is not free.", name),
 				 "Contract that one first, or roll it back.");
@@ -374,7 +364,7 @@ migrate_gate_run(const Migration *migration, List *skip)
 	{
 		GateFinding *finding;
 
-		if (contains_name(skip, checks[i].name))
+		if (migrate_names_contain(skip, checks[i].name))
 			continue;
 		finding = palloc0(sizeof(GateFinding));
 		finding->check = checks[i].name;
