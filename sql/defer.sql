@@ -108,7 +108,7 @@ UPDATE people SET first = 'Mary Ann' WHERE id = 1;	-- up would split it otherwis
 UPDATE people SET year = 2000 WHERE id = 2;			-- which no down keeps
 UPDATE people SET tag = 'kept' WHERE id = 4;		-- which no up touches
 UPDATE people SET born = 'unknown' WHERE id = 1;
-UPDATE people SET born = 'unknown' WHERE id IN (2, 3, 4);
+UPDATE people SET born = 'unknown' WHERE id <> 1;
 UPDATE people SET name = 'Ann Marie', born = 'unknown' WHERE id = 1;	-- all of it is overwritten
 COPY (SELECT id, name, born, tag, row_version FROM people) TO STDOUT;
 COPY people (id, name, first, last, year, tag) TO STDOUT;
