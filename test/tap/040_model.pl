@@ -258,12 +258,13 @@ sub maintain
 	return sql("$what $name");
 }
 
-# A partition goes, and comes back. (Were a migration completed meanwhile, the server
-# would not take it back with the rows that it has.)
+# A partition goes with the rows that it has, which the guard would not let it, and
+# comes back. (Were a migration completed meanwhile, the server would not take it.)
 sub detach
 {
 	$life->together(sub {
-		sql("SET client_min_messages = error; ALTER TABLE $life->{name} DETACH PARTITION parted_p1", sub {
+		sql("SET client_min_messages = error; SET migrate.guard = off;"
+			. " ALTER TABLE $life->{name} DETACH PARTITION parted_p1; RESET migrate.guard", sub {
 			my $rows = $model->{rows};
 			$life->{away} = { map { $_ => $rows->{$_} } grep { $rows->{$_}{part} == 1 } keys %$rows };
 			$model->{rows} = { map { $_ => $rows->{$_} } grep { !$life->{away}{$_} } keys %$rows };

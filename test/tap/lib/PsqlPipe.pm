@@ -6,6 +6,10 @@ use warnings;
 
 use IPC::Open2;
 
+# For so many seconds a result is waited for. (The data of a COPY that was refused are
+# taken for statements, and a quote in them for the beginning of a string without end.)
+our $patience = 300;
+
 sub new
 {
 	my ($class, $connection) = @_;
@@ -37,15 +41,22 @@ sub receive
 	my ($self) = @_;
 	my $marker = "done $self->{number}";
 	my (@lines, @error);
+	local $SIG{ALRM} = sub { kill 'KILL', $self->{pid} };
 
+	alarm $patience;
 	while (defined(my $line = readline $self->{out}))
 	{
 		chomp $line;
-		return (\@lines, @error ? join("\n", @error) : undef) if $line eq $marker;
+		if ($line eq $marker)
+		{
+			alarm 0;
+			return (\@lines, @error ? join("\n", @error) : undef);
+		}
 		if ($line =~ /^(?:psql:.*: )?(ERROR|FATAL|PANIC|WARNING):  |^server closed/) { push @error, $line; }
 		elsif (@error) { push @error, $line; }
 		elsif ($line !~ /^NOTICE:|^LOCATION:|^DETAIL:|^HINT:/) { push @lines, $line; }
 	}
+	alarm 0;
 	return (\@lines, join("\n", @error, 'psql has ended'));
 }
 

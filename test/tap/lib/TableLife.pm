@@ -149,6 +149,7 @@ sub reduced
 {
 	my ($self, $kind) = @_;
 	my $ends_at = time + ($ENV{MIGRATE_MODEL_REDUCE} // 120);
+	local $PsqlPipe::patience = 10;
 	my (%units, @order);
 
 	foreach my $step (@{ $self->{steps} })

@@ -615,7 +615,7 @@ sub select
 	my @locks = (' FOR UPDATE', ' FOR SHARE', ($self->{shared} ? () : ' FOR UPDATE SKIP LOCKED'));
 	my $lock = $draw < 0.4 ? pick(@locks) : '';
 	my $sql = "SELECT $what FROM $target->{name} t WHERE $target->{own} AND $where->[0]$lock";
-	$sql = "COPY ($sql) TO STDOUT DELIMITER '|'" if $draw > 0.9 && !grep { /\\/ } map { values %$_ } $self->own_rows;
+	$sql = "COPY ($sql) TO STDOUT DELIMITER '|'" if $draw > 0.9 && !grep { defined && /\\/ } map { values %$_ } $self->own_rows;
 	return { sql => $sql,
 		code => sub { return lines_of([ 'id', @columns ], $self->matching($target, $where)) } };
 }
