@@ -145,6 +145,16 @@ note_stars(CheckContext *context, List *targets)
 	}
 }
 
+/* Of EXCLUDED the parser lists all columns beforehand, named or not. */
+static void
+note_excluded(CheckContext *context, const OnConflictExpr *on_conflict)
+{
+	ListCell   *lc;
+
+	foreach(lc, on_conflict->exclRelTlist)
+		context->of_stars = lappend(context->of_stars, lfirst_node(TargetEntry, lc)->expr);
+}
+
 /* The columns that a statement assigns; where an INSERT names none, that is a "*" too. */
 static void
 check_assigned(CheckContext *context, const Query *query, List *targets)
@@ -203,6 +213,8 @@ check_node(Node *node, CheckContext *context)
 		if (query->commandType == CMD_SELECT)
 			note_stars(context, query->targetList);
 		note_stars(context, query->returningList);
+		if (query->onConflict)
+			note_excluded(context, query->onConflict);
 		(void) query_tree_walker(query, check_node, context, QTW_IGNORE_JOINALIASES);
 		context->queries = list_delete_first(context->queries);
 		return false;
