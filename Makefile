@@ -3,6 +3,8 @@
 #	make, make install, make installcheck		as with every extension
 #	make lint, make format						the house rules of the C code
 #	make demo									what it does, on a live table
+#	make sqlsmith								random statements against internal errors
+#	make soak MINUTES=60						the tests against a model, for that long
 #
 # New sources, tests and scripts are found by their folder and need no line here.
 # To build outside of this folder: make -f THIS/Makefile VPATH=THIS.
@@ -79,7 +81,7 @@ ifneq ($(VPATH),)
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 endif
 
-.PHONY: lint format demo
+.PHONY: lint format demo sqlsmith soak
 
 lint: all
 	PG_CONFIG='$(PG_CONFIG)' LIBRARY='$(CURDIR)/$(shlib)' $(srcdir)/test/lint/run
@@ -90,3 +92,12 @@ format:
 # Needs the library installed, starts a server of its own.
 demo:
 	PG_CONFIG='$(PG_CONFIG)' $(srcdir)/test/demo.d/run
+
+# The same with SQLsmith, which has to be installed too.
+sqlsmith:
+	PG_CONFIG='$(PG_CONFIG)' $(srcdir)/test/sqlsmith.d/run
+
+# Needs the library installed. SEED=n begins with that seed, else with a random one.
+MINUTES ?= 60
+soak:
+	PG_CONFIG='$(PG_CONFIG)' PGXS_TOP='$(dir $(PGXS))../..' MINUTES='$(MINUTES)' SEED='$(SEED)' $(srcdir)/test/soak

@@ -143,6 +143,34 @@ SELECT migrate.rollback('in_place_capital', discard => true);
 CALL migrate.run('in_place_chain');
 SELECT id, full_name, first_name, last_name, initials, shown FROM in_place_chain ORDER BY id;
 
+-- what an older form is computed from anew is what is read, not what is stored
+CREATE TABLE in_place_sum (id integer PRIMARY KEY, name text, note text);
+INSERT INTO in_place_sum VALUES (1, 'ada', ' x '), (2, 'ada', ' x ');
+SELECT migrate.define('in_place_length', 'in_place_sum', add => 'length integer', up => 'length = length(name) + length(note)');
+SELECT migrate.define('in_place_trim', 'in_place_sum', up => 'note = btrim(note)');
+SELECT migrate.expand('in_place_length');
+UPDATE in_place_sum SET name = name;
+SELECT migrate.expand('in_place_trim');
+UPDATE in_place_sum SET id = id WHERE id = 2;
+UPDATE in_place_sum SET name = 'eve' RETURNING id, name, note, length;
+-- nor is it computed anew, or rewritten again, because what was read is written back
+CREATE TABLE in_place_back (id integer PRIMARY KEY, note text);
+INSERT INTO in_place_back VALUES (1, ' X '), (2, ' X ');
+SELECT migrate.define('in_place_measure', 'in_place_back', add => 'length integer', up => 'length = length(note)');
+SELECT migrate.define('in_place_x', 'in_place_back', up => $$note = replace(note, 'x', 'y')$$);
+SELECT migrate.define('in_place_bare', 'in_place_back', up => 'note = btrim(lower(note))');
+SELECT migrate.expand('in_place_measure'), migrate.expand('in_place_x'), migrate.expand('in_place_bare');
+UPDATE in_place_back SET id = id WHERE id = 2;
+UPDATE in_place_back SET note = note RETURNING id, note, length;
+-- what is written back so is no reason to forget what a row was in need of
+CREATE TABLE in_place_end (id integer PRIMARY KEY, note text, price integer);
+INSERT INTO in_place_end VALUES (1, ' x ', 200), (2, ' x ', 200);
+SELECT migrate.define('in_place_pad', 'in_place_end', up => 'note = btrim(note)');
+SELECT migrate.define('in_place_shout', 'in_place_end', add => 'shout text', up => 'shout = upper(note)', needed => 'price > 100');
+SELECT migrate.expand('in_place_pad'), migrate.expand('in_place_shout');
+UPDATE in_place_end SET id = id WHERE id = 2;
+UPDATE in_place_end SET note = note, price = NULL RETURNING id, note, price, shout;
+
 --
 -- policies and constraints see converted values
 --
@@ -178,6 +206,23 @@ UPDATE in_place_parted SET part = 3 - part, name = name || 's';
 SELECT part, name FROM in_place_parted ORDER BY part, name;
 SELECT name FROM in_place_parted_1 ORDER BY name;
 
+-- what is computed from a column that is rewritten in place, and not written, is so
+-- from what it reads as: in stale rows as in converted ones
+CREATE TABLE in_place_kept (id integer PRIMARY KEY, a text, b text, n integer);
+INSERT INTO in_place_kept SELECT i, NULL, 'B', NULL FROM generate_series(1, 3) AS i;
+SELECT migrate.define('in_place_kept_1', 'in_place_kept', add => 'd text', up => $$d = b || '/' || coalesce(n, 0)::text$$);
+SELECT migrate.define('in_place_kept_2', 'in_place_kept', add => 'e text', up => 'e = upper(b)',
+	needed => 'n IS NULL');
+SELECT migrate.define('in_place_kept_3', 'in_place_kept', up => 'a = coalesce(a, b), n = greatest(n, 5)');
+SELECT migrate.expand('in_place_kept_1');
+SELECT migrate.expand('in_place_kept_2');
+INSERT INTO in_place_kept VALUES (11, NULL, 'B', NULL), (12, NULL, 'B', NULL);
+SELECT migrate.expand('in_place_kept_3');
+UPDATE in_place_kept SET id = id WHERE id IN (2, 12);
+SELECT row_version, count(*) FROM in_place_kept GROUP BY 1 ORDER BY 1;
+SELECT id, a, b, n, d, e FROM in_place_kept ORDER BY id;
+UPDATE in_place_kept SET b = 'b' WHERE id <> 3 RETURNING id, a, b, n, d, e;
+
 -- a function of the owner's runs as the owner, when others read
 CREATE ROLE in_place_owner_role;
 CREATE SCHEMA in_place AUTHORIZATION in_place_owner_role;
@@ -197,6 +242,6 @@ SELECT migrate.rollback(name, discard => true) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state IN ('expanded', 'complete') ORDER BY seq DESC;
 SELECT migrate.forget(name) FROM migrate.migration
 	WHERE name LIKE 'in\_place%' AND state <> 'contracted' ORDER BY seq DESC;
-DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_rls, in_place_parted;
+DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_sum, in_place_back, in_place_end, in_place_rls, in_place_parted, in_place_kept;
 DROP SCHEMA in_place CASCADE;
 DROP ROLE in_place_reader, in_place_owner_role;

@@ -189,6 +189,24 @@ CALL migrate.run('parted');
 SELECT tableoid::regclass, part, kind, a, b, row_version FROM parted ORDER BY part, kind, a;
 SELECT migrate.contract('needed_parted');
 
+-- where "needed" reads what is removed the proof names that, and goes with it
+CREATE TABLE leaving (id integer PRIMARY KEY, a text);
+INSERT INTO leaving VALUES (1, 'x'), (2, NULL);
+SELECT migrate.define('needed_leaving', 'leaving', add => 'b text', up => 'b = upper(a)', down => 'a = lower(b)',
+	needed => 'a IS NOT NULL', remove => '{a}');
+SELECT count(*) FILTER (WHERE check_name = 'objects' AND NOT ok) FROM migrate.check_contract('needed_leaving');
+SELECT migrate.expand('needed_leaving');
+CALL migrate.run('leaving');
+SELECT check_name, detail FROM migrate.check_contract('needed_leaving') WHERE NOT ok;
+-- nor does the proof of one that follows, and reads what comes, hold it back
+SELECT migrate.define('needed_arrived', 'leaving', up => 'b = lower(b)', needed => 'b IS NOT NULL');
+SELECT migrate.expand('needed_arrived');
+SELECT check_name, detail FROM migrate.check_contract('needed_leaving') WHERE NOT ok;
+SELECT migrate.rollback('needed_arrived', discard => true);
+SELECT migrate.forget('needed_arrived');
+SELECT migrate.contract('needed_leaving');
+SELECT * FROM leaving ORDER BY id;
+
 --
 -- rollback counts what was written to rows that need nothing
 --

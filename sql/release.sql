@@ -9,7 +9,7 @@ INSERT INTO people SELECT g, 'A' || g || ' B', g, 'n' FROM generate_series(1, 3)
 SELECT migrate.create_release('2026.1');
 SELECT migrate.define('names', 'people', add => 'first_name text, last_name text',
 	up => $$first_name = split_part(full_name, ' ', 1), last_name = split_part(full_name, ' ', 2)$$,
-	down => $$full_name = first_name || ' ' || last_name$$, remove => '{full_name}');
+	down => $$full_name = coalesce(first_name || ' ' || last_name, '- -')$$, remove => '{full_name}');
 SELECT migrate.define('price', 'people', add => 'price numeric(12,2)', up => 'price = old.price', down => 'price = new.price');
 SELECT migrate.create_release('2026.2', '{price}');
 SELECT migrate.create_release('2026.2', '{nothing}');
@@ -64,6 +64,23 @@ SELECT name, pinned_sessions FROM migrate.releases;
 RESET migrate.release;
 SELECT name, pinned_sessions FROM migrate.releases;
 
+-- It speaks its release's form where a statement tells none, and what is rewritten in place.
+SELECT migrate.define('notes', 'people', up => 'note = lower(note)');
+SELECT migrate.expand('notes');
+SELECT migrate.create_release('2026.3');
+INSERT INTO people (id, note) VALUES (20, 'Unpinned') RETURNING id, full_name, first_name, note;
+SET migrate.release = '2026.3';
+INSERT INTO people (id, note) VALUES (21, 'Pinned') RETURNING id, first_name, note;
+UPDATE people SET note = 'PINNED' WHERE id = 20 RETURNING id, first_name, note;
+UPDATE people SET note = 'STALE' WHERE id = 3 RETURNING id, first_name, note;
+INSERT INTO people (id, first_name, last_name) VALUES (22, 'G', 'H') RETURNING id, first_name, note;
+SET migrate.release = '2026.2';
+INSERT INTO people (id, note) VALUES (23, 'Older') RETURNING id, first_name, note;
+RESET migrate.release;
+SELECT id, full_name, first_name, note FROM people WHERE id >= 20 ORDER BY id;
+DELETE FROM people WHERE id >= 20;
+SELECT migrate.rollback('notes', discard => true), migrate.forget('notes');
+
 -- A release that is not retired holds up the contract of what it lacks.
 CALL migrate.run('people');
 SELECT check_name, detail, hint FROM migrate.check_contract('names') WHERE NOT ok;
@@ -78,6 +95,12 @@ SELECT migrate.unpublish('r1');
 SELECT migrate.contract('names'), migrate.contract('price');
 SELECT * FROM r2.people ORDER BY id;
 SELECT migrate.unpublish('r2');
+
+-- Rows from before the oldest version that is supported have to go through a release that it was.
+SELECT migrate.define('later', 'people', add => 'later text');
+SELECT migrate.expand('later');
+INSERT INTO people (id, row_version) VALUES (30, 1);
+INSERT INTO people (id, row_version) VALUES (30, 99);
 SELECT nspname FROM pg_namespace WHERE nspname LIKE 'r_';
 
 -- Whom it concerns.

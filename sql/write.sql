@@ -211,6 +211,23 @@ SELECT id, full_name, first_name, last_name FROM updated ORDER BY id;
 SELECT id, full_name, first_name, last_name, row_version FROM write_users
 WHERE id IN (1, 2, 3, 4, 17, 18, 19, 20) OR id BETWEEN 119 AND 123 ORDER BY id;
 
+-- stale rows, each updated by another action: what the others name, it has not set
+CREATE TABLE write_merged (id integer PRIMARY KEY, n integer, note text);
+INSERT INTO write_merged SELECT i, i, 'Note' FROM generate_series(1, 5) i;
+SELECT migrate.define('write_merged', 'write_merged', add => 'm integer, k integer', up => 'm = n * 10, k = length(note)',
+	down => 'n = m / 10');
+SELECT migrate.define('write_merged_note', 'write_merged', up => 'note = lower(note)');
+SELECT migrate.expand('write_merged'), migrate.expand('write_merged_note');
+MERGE INTO write_merged w USING generate_series(1, 5) i ON w.id = i
+WHEN MATCHED AND i = 1 THEN UPDATE SET n = 7
+WHEN MATCHED AND i = 2 THEN UPDATE SET m = 80
+WHEN MATCHED AND i = 3 THEN UPDATE SET note = 'New'
+WHEN MATCHED AND i = 4 THEN UPDATE SET m = NULL, k = NULL
+WHEN MATCHED THEN UPDATE SET id = id + 10;
+SELECT * FROM write_merged ORDER BY id;
+SELECT migrate.rollback(m, discard => true) FROM unnest('{write_merged_note,write_merged}'::text[]) m;
+DROP TABLE write_merged;
+
 --
 -- A row that says its version
 --

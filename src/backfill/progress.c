@@ -15,8 +15,9 @@
  * progress.h.
  *
  * Claims.  Who works on a heap holds its row locked (FOR UPDATE) for the batch;
- * others skip it. Rows are never waited for, except for the moment of a
- * statement that concerns all heaps of a table.
+ * others skip it. A statement that concerns all heaps of a table waits for their
+ * rows: it locks them in the order of their OIDs first (migrate_progress_lock),
+ * and nobody comes to it with a claim in hand. So there is no circle.
  */
 #include "postgres.h"
 
@@ -53,11 +54,34 @@ heap_array(Oid root)
 					   false);
 }
 
+void
+migrate_progress_lock(Oid root)
+{
+	(void) migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
+									" WHERE root = $1 ORDER BY relation FOR UPDATE",
+									STORE_ARGS(store_relation(root)));
+}
+
+static bool
+is_in_sync(Oid root, StoreArg heaps, int32 target)
+{
+	return migrate_store_fetch("SELECT 1 FROM unnest($2) AS heap"
+							   " LEFT JOIN migrate.backfill b ON b.relation = heap"
+							   " WHERE b.root IS DISTINCT FROM $1 OR b.target <> $3"
+							   " UNION ALL"
+							   " SELECT 1 FROM migrate.backfill"
+							   " WHERE root = $1 AND relation <> ALL ($2) LIMIT 1",
+							   STORE_ARGS(store_relation(root), heaps, store_int(target))) == NULL;
+}
+
 uint64
 migrate_progress_sync(Oid root, int32 target)
 {
 	StoreArg	heaps = heap_array(root);
 
+	if (is_in_sync(root, heaps, target))
+		return 0;
+	migrate_progress_lock(root);
 	migrate_store_execute("DELETE FROM migrate.failure"
 						  " WHERE relation IN (SELECT b.relation FROM migrate.backfill b"
 						  " WHERE b.root = $1 AND b.relation <> ALL ($2))",
@@ -66,7 +90,7 @@ migrate_progress_sync(Oid root, int32 target)
 						  " WHERE root = $1 AND relation <> ALL ($2)",
 						  STORE_ARGS(store_relation(root), heaps));
 	return migrate_store_execute("INSERT INTO migrate.backfill AS b (relation, root, target)"
-								 " SELECT heap, $1, $3 FROM unnest($2) AS heap"
+								 " SELECT heap, $1, $3 FROM unnest($2) AS heap ORDER BY heap"
 								 " ON CONFLICT (relation) DO UPDATE SET root = $1, target = $3,"
 								 "  phase = '" PHASE_CONVERTING "', filenode = 0, round = 0,"
 								 "  next_block = 0, end_block = 0,"
@@ -76,6 +100,15 @@ migrate_progress_sync(Oid root, int32 target)
 								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
 								 " WHERE b.target <> $3 OR b.root <> $1",
 								 STORE_ARGS(store_relation(root), heaps, store_int(target)));
+}
+
+void
+migrate_progress_drop(Oid heap)
+{
+	migrate_store_execute("DELETE FROM migrate.failure WHERE relation = $1",
+						  STORE_ARGS(store_relation(heap)));
+	migrate_store_execute("DELETE FROM migrate.backfill WHERE relation = $1",
+						  STORE_ARGS(store_relation(heap)));
 }
 
 List *
@@ -243,8 +276,10 @@ migrate_progress_advance(Progress *progress, const RangeResult *result)
 List *
 migrate_progress_next_round(Oid root)
 {
-	List	   *heaps = migrate_progress_heaps(root, PHASE_WAITING);
+	List	   *heaps;
 
+	migrate_progress_lock(root);
+	heaps = migrate_progress_heaps(root, PHASE_WAITING);
 	if (heaps != NIL)
 		migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND
 							  " WHERE root = $1 AND phase = '" PHASE_WAITING "'",
@@ -290,6 +325,7 @@ migrate_progress_widen(Oid root)
 void
 migrate_progress_retry(Oid root)
 {
+	migrate_progress_lock(root);
 	migrate_progress_widen(root);
 	migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND ", last_error = NULL"
 						  " WHERE root = $1 AND phase = '" PHASE_FAILED "'",
@@ -324,6 +360,7 @@ migrate_progress_revive(Oid root)
 void
 migrate_progress_start_over(Oid root)
 {
+	migrate_progress_lock(root);
 	migrate_store_execute("UPDATE migrate.backfill SET phase = '" PHASE_CONVERTING "',"
 						  " round = 0, held_by = NULL WHERE root = $1",
 						  STORE_ARGS(store_relation(root)));
@@ -334,22 +371,27 @@ migrate_progress_start_over(Oid root)
 void
 migrate_progress_set_phase(Oid root, const char *from, const char *to)
 {
+	migrate_progress_lock(root);
 	migrate_store_execute("UPDATE migrate.backfill SET phase = $3, held_by = NULL,"
 						  " updated_at = clock_timestamp() WHERE root = $1 AND phase = $2",
 						  STORE_ARGS(store_relation(root), store_text(from), store_text(to)));
 }
 
+/* For people to look at, and said with claims in hand: what others hold is left as it is. */
 void
 migrate_progress_set_held_by(Oid root, const char *held_by)
 {
-	migrate_store_execute("UPDATE migrate.backfill SET held_by = $2"
-						  " WHERE root = $1 AND held_by IS DISTINCT FROM $2",
+	migrate_store_execute("UPDATE migrate.backfill SET held_by = $2 WHERE relation IN"
+						  " (SELECT relation FROM migrate.backfill"
+						  "  WHERE root = $1 AND held_by IS DISTINCT FROM $2"
+						  "  FOR UPDATE SKIP LOCKED)",
 						  STORE_ARGS(store_relation(root), store_text(held_by)));
 }
 
 void
 migrate_progress_forget(Oid root, int32 target)
 {
+	migrate_progress_lock(root);
 	migrate_store_execute("DELETE FROM migrate.backfill WHERE root = $1 AND target <= $2",
 						  STORE_ARGS(store_relation(root), store_int(target)));
 }

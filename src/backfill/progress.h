@@ -44,6 +44,15 @@ typedef struct Progress
  */
 extern uint64 migrate_progress_sync(Oid root, int32 target);
 
+/*
+ * Lock the rows of all heaps of a table, before a statement that changes several.
+ * Not to be called by who has claimed one.
+ */
+extern void migrate_progress_lock(Oid root);
+
+/* A claimed heap is not the table's any more. */
+extern void migrate_progress_drop(Oid heap);
+
 /* The heaps (OIDs) of a managed table in a phase. */
 extern List *migrate_progress_heaps(Oid root, const char *phase);
 

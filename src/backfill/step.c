@@ -192,7 +192,7 @@ convert_batch_if_ours(Backfill *backfill, Relation heap, Progress *progress)
 
 	if (conversion != NULL && conversion->root == backfill->root)
 		return convert_batch(backfill, heap, conversion, progress);
-	migrate_progress_sync(backfill->root, backfill->target);
+	migrate_progress_drop(progress->heap);
 	return PHASE_CONVERTING;
 }
 

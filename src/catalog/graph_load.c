@@ -5,6 +5,12 @@
  * What a migration has to do with columns is recorded by name when it is
  * defined (migrate.footprint), and stays as it was: two migrations are compared by
  * what they were when neither was carried out.
+ *
+ * It is read by several queries, and another session may define or forget a
+ * migration between them. So nodes are told by what does not change; what is
+ * said of one that was not there when the nodes were read is left out. Of the
+ * table that a session defines on it sees everything in each of them, by the lock
+ * that it holds there.
  */
 #include "postgres.h"
 
@@ -42,18 +48,13 @@ use_from_name(const char *name)
 
 /* ---- loading ---- */
 
-/* Nodes are numbered in the order in which they were defined, from zero. */
-#define NUMBERED \
-	"WITH node AS (SELECT name, row_number() OVER (ORDER BY seq) - 1 AS number" \
-	" FROM migrate.migration) "
-
 static void
 load_nodes(RecordedGraph *recorded)
 {
-	List	   *rows = migrate_store_fetch_rows("SELECT name, relation::oid, state,"
+	List	   *rows = migrate_store_fetch_rows("SELECT seq, name, relation::oid, state,"
 												" coalesce(version, 0)"
 												" FROM migrate.migration ORDER BY seq",
-												STORE_NO_ARGS, 4);
+												STORE_NO_ARGS, 5);
 	ListCell   *lc;
 
 	recorded->count = list_length(rows);
@@ -63,21 +64,40 @@ load_nodes(RecordedGraph *recorded)
 		char	  **row = lfirst(lc);
 		RecordedNode *node = &recorded->nodes[foreach_current_index(lc)];
 
-		node->name = row[0];
-		node->relid = atooid(row[1]);
-		node->state = row[2];
-		node->version = pg_strtoint32(row[3]);
+		node->seq = pg_strtoint64(row[0]);
+		node->name = row[1];
+		node->relid = atooid(row[2]);
+		node->state = row[3];
+		node->version = pg_strtoint32(row[4]);
 	}
+}
+
+static int
+compare_seq(const void *key, const void *node)
+{
+	int64		a = *(const int64 *) key;
+	int64		b = ((const RecordedNode *) node)->seq;
+
+	return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/* The node of that number among the rows; -1 where there was none. */
+static int
+find_by_seq(const RecordedGraph *recorded, const char *seq)
+{
+	int64		key = pg_strtoint64(seq);
+	const RecordedNode *found = bsearch(&key, recorded->nodes, recorded->count,
+										sizeof(RecordedNode), compare_seq);
+
+	return found == NULL ? -1 : (int) (found - recorded->nodes);
 }
 
 static void
 load_dependencies(RecordedGraph *recorded)
 {
-	List	   *rows = migrate_store_fetch_rows(NUMBERED
-												"SELECT a.number, b.number FROM migrate.migration m"
-												" JOIN node a USING (name)"
-												" CROSS JOIN unnest(m.depends_on) d (before)"
-												" JOIN node b ON b.name = d.before"
+	List	   *rows = migrate_store_fetch_rows("SELECT a.seq, b.seq FROM migrate.migration a"
+												" CROSS JOIN unnest(a.depends_on) d (before)"
+												" JOIN migrate.migration b ON b.name = d.before"
 												" ORDER BY 1, 2",
 												STORE_NO_ARGS, 2);
 	ListCell   *lc;
@@ -85,22 +105,23 @@ load_dependencies(RecordedGraph *recorded)
 	foreach(lc, rows)
 	{
 		char	  **row = lfirst(lc);
-		RecordedNode *node = &recorded->nodes[pg_strtoint32(row[0])];
-		int			before = pg_strtoint32(row[1]);
+		int			node = find_by_seq(recorded, row[0]);
+		int			before = find_by_seq(recorded, row[1]);
 
-		node->depends_on = lappend_int(node->depends_on, before);
-		migrate_graph_add_dependency(recorded->graph, pg_strtoint32(row[0]), before);
+		if (node < 0 || before < 0)
+			continue;
+		recorded->nodes[node].depends_on = lappend_int(recorded->nodes[node].depends_on, before);
+		migrate_graph_add_dependency(recorded->graph, node, before);
 	}
 }
 
 static List *
 load_uses(void)
 {
-	return migrate_store_fetch_rows(NUMBERED
-									"SELECT n.number, f.use,"
+	return migrate_store_fetch_rows("SELECT m.seq, f.use,"
 									" dense_rank() OVER (ORDER BY f.column_name) - 1,"
 									" f.column_name FROM migrate.footprint f"
-									" JOIN node n ON n.name = f.migration"
+									" JOIN migrate.migration m ON m.name = f.migration"
 									" ORDER BY f.column_name",
 									STORE_NO_ARGS, 4);
 }
@@ -148,9 +169,11 @@ migrate_graph_load(void)
 	foreach(lc, uses)
 	{
 		char	  **row = lfirst(lc);
+		int			node = find_by_seq(recorded, row[0]);
 
-		migrate_graph_add_use(recorded->graph, pg_strtoint32(row[0]), use_from_name(row[1]),
-							  pg_strtoint32(row[2]));
+		if (node >= 0)
+			migrate_graph_add_use(recorded->graph, node, use_from_name(row[1]),
+								  pg_strtoint32(row[2]));
 	}
 	close_graph(recorded);
 	return recorded;

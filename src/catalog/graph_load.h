@@ -12,6 +12,7 @@
 /* What is known of a node besides the graph. */
 typedef struct RecordedNode
 {
+	int64		seq;			/* by which nodes are in order */
 	char	   *name;
 	Oid			relid;
 	char	   *state;

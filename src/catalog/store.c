@@ -385,25 +385,11 @@ migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *args,
 List *
 migrate_store_fetch_list(const char *sql, int nargs, const StoreArg *args)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	StoreIdentity self;
 	List	   *result = NIL;
-	uint64		rows;
+	ListCell   *lc;
 
-	migrate_store_become_owner(&self);
-	SPI_connect();
-	rows = spi_execute(sql, nargs, args);
-	for (uint64 i = 0; i < rows; i++)
-	{
-		char	   *value = SPI_getvalue(SPI_tuptable->vals[i],
-										 SPI_tuptable->tupdesc, 1);
-		MemoryContext spi = MemoryContextSwitchTo(caller);
-
-		result = lappend(result, pstrdup(value));
-		MemoryContextSwitchTo(spi);
-	}
-	SPI_finish();
-	migrate_store_become_self(&self);
+	foreach(lc, migrate_store_fetch_rows(sql, nargs, args, 1))
+		result = lappend(result, ((char **) lfirst(lc))[0]);
 	return result;
 }
 

@@ -101,6 +101,7 @@ migrate_converter_acquire(Conversion *conversion)
 	else
 		converter = make_converter(conversion);
 	converter->reach = conversion->nlive;
+	converter->spoken = 0;
 	converter->subxact = GetCurrentSubTransactionId();
 	converter->next = in_use;
 	in_use = converter;
@@ -269,7 +270,6 @@ migrate_converter_load(Converter *converter, TupleTableSlot *row)
 	ResetExprContext(converter->econtext);
 	converter->was_needed = PG_UINT32_MAX;
 	converter->changed = NULL;
-	converter->spoken = 0;
 	slot_getallattrs(row);
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, row->tts_values, natts * sizeof(Datum));
@@ -288,7 +288,6 @@ migrate_converter_start(Converter *converter)
 	ResetExprContext(converter->econtext);
 	converter->was_needed = PG_UINT32_MAX;
 	converter->changed = NULL;
-	converter->spoken = 0;
 	ExecClearTuple(slot);
 	memset(slot->tts_values, 0, natts * sizeof(Datum));
 	memset(slot->tts_isnull, true, natts * sizeof(bool));

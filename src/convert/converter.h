@@ -98,7 +98,7 @@ extern void migrate_converter_note_needed(Converter *converter, TupleTableSlot *
 										  int32 version);
 
 /*
- * After load: whoever writes is known to speak the new form of those migrations
+ * Until it is released: whoever writes is known to speak the new form of those migrations
  * (bit i for live[i]). What they rewrite in place is taken as it was written.
  */
 extern void migrate_converter_note_spoken(Converter *converter, uint32 migrations);

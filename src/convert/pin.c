@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/pin.h"
@@ -157,13 +158,8 @@ migrate_pin_release(void)
 bool
 migrate_pin_knows(const char *migration)
 {
-	ListCell   *lc;
-
 	(void) migrate_pin_release();
-	foreach(lc, known.migrations)
-		if (strcmp(lfirst(lc), migration) == 0)
-			return true;
-	return false;
+	return migrate_names_contain(known.migrations, migration);
 }
 
 uint32

@@ -22,6 +22,7 @@
 
 #include "utils/builtins.h"
 
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "guard/contract_gate.h"
 #include "guard/dependent_objects.h"
@@ -57,17 +58,6 @@ call_sql(const char *function, const char *argument)
 
 /* ---- what is at stake ---- */
 
-static bool
-contains_name(List *names, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 /*
  * Where another live migration removes the same column, it is left for that
  * one to drop: else neither could be contracted, since each of them reads it.
@@ -89,7 +79,7 @@ migrate_gate_columns_to_drop(const Migration *migration)
 			Migration  *other = lfirst(lc);
 
 			if (strcmp(other->name, migration->name) != 0 &&
-				contains_name(other->remove, lfirst(column)))
+				migrate_names_contain(other->remove, lfirst(column)))
 				is_left = true;
 		}
 		if (!is_left)
@@ -179,13 +169,17 @@ check_rows(const Migration *migration, GateFinding *finding)
 					  call_sql("wait", migration->name)));
 }
 
+/* The proof of a newer migration whose "needed" reads a new column is that one's business. */
 #define UNVALIDATED \
 	" FROM pg_constraint c" \
 	" WHERE (c.conrelid = $1 OR c.conrelid IN (SELECT relid FROM pg_partition_tree($1)))" \
 	" AND NOT c.convalidated AND c.coninhcount = 0 AND c.conparentid = 0" \
 	" AND EXISTS (SELECT 1 FROM migrate.added_column n, pg_attribute a" \
 	"  WHERE n.migration = $2 AND a.attrelid = c.conrelid AND a.attname = n.name" \
-	"  AND a.attnum = ANY (c.conkey))"
+	"  AND a.attnum = ANY (c.conkey))" \
+	" AND NOT EXISTS (SELECT 1 FROM migrate.migration o JOIN migrate.managed t USING (relation)" \
+	"  WHERE o.relation = $1 AND o.name <> $2" \
+	"  AND c.conname = t.version_column || '_' || o.version)"
 
 static void
 check_constraints(const Migration *migration, GateFinding *finding)
@@ -246,7 +240,7 @@ check_names_free(const Migration *migration, GateFinding *finding)
 	{
 		char	   *name = ((AddedColumn *) lfirst(lc))->rename_to;
 
-		if (name != NULL && !contains_name(dropped, name))
+		if (name != NULL && !migrate_names_contain(dropped, name))
 			fail(finding,
 				 psprintf("Another live migration removes column \"%s\" too, so its name is not free.", name),
 				 "Contract that one first, or roll it back.");
@@ -286,7 +280,14 @@ static void
 check_objects(const Migration *migration, GateFinding *finding)
 {
 	List	   *columns = migrate_gate_columns_to_drop(migration);
-	List	   *objects = migrate_objects_using(migration->relid, columns, true);
+	char	   *proof = NULL;
+	List	   *objects;
+
+	/* It goes first, and where "needed" reads what is removed it names that. */
+	if (migrate_migration_is_live(migration))
+		proof = migrate_migration_proof_name(migrate_migration_version_column(migration->relid),
+											 migration->version);
+	objects = migrate_objects_using(migration->relid, columns, true, proof);
 
 	if (objects != NIL)
 		fail(finding,
@@ -363,7 +364,7 @@ migrate_gate_run(const Migration *migration, List *skip)
 	{
 		GateFinding *finding;
 
-		if (contains_name(skip, checks[i].name))
+		if (migrate_names_contain(skip, checks[i].name))
 			continue;
 		finding = palloc0(sizeof(GateFinding));
 		finding->check = checks[i].name;

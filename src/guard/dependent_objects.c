@@ -50,6 +50,7 @@ typedef struct Search
 	bool		is_partition;
 	Bitmapset  *attnums;		/* the columns asked for, in that heap */
 	bool		own_constraints;
+	const char *proof;			/* the constraint of this name goes with the columns */
 	ObjectAddresses *seen;
 	List	   *found;			/* of char * */
 } Search;
@@ -100,6 +101,13 @@ is_own_constraint(const Search *search, HeapTuple tuple)
 	return true;
 }
 
+static bool
+is_proof(const Search *search, Form_pg_constraint constraint)
+{
+	return search->proof != NULL && constraint->conrelid == search->heap &&
+		strcmp(NameStr(constraint->conname), search->proof) == 0;
+}
+
 /* One that a partition has from its parent is named there. */
 static bool
 resolve_constraint(const Search *search, const ObjectAddress *object)
@@ -114,6 +122,7 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 	counts = !(search->is_partition && constraint->conrelid == search->heap &&
 			   (constraint->coninhcount > 0 || OidIsValid(constraint->conparentid))) &&
 		(search->own_constraints || !is_own_constraint(search, tuple)) &&
+		!is_proof(search, constraint) &&
 		compat_not_null_column(tuple) == InvalidAttrNumber; /* goes with its column */
 	ReleaseSysCache(tuple);
 	return counts;
@@ -291,10 +300,11 @@ compare_descriptions(const ListCell *a, const ListCell *b)
 }
 
 List *
-migrate_objects_using(Oid relid, List *columns, bool own_constraints)
+migrate_objects_using(Oid relid, List *columns, bool own_constraints, const char *proof)
 {
 	Search		search = {
 		.own_constraints = own_constraints,
+		.proof = proof,
 		.seen = new_object_addresses(),
 	};
 	ListCell   *lc;

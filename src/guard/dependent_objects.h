@@ -11,8 +11,10 @@
  * Descriptions (of char *) of the objects that use any of the named columns of
  * a table or of its partitions, each once: views rather than their rules. What
  * belongs to a column itself, and what is ours, is left out; so are, unless
- * own_constraints, constraints of the table over no other columns than those.
+ * own_constraints, constraints of the table over no other columns than those, and
+ * the constraint that is the proof, if it is named.
  */
-extern List *migrate_objects_using(Oid relid, List *columns, bool own_constraints);
+extern List *migrate_objects_using(Oid relid, List *columns, bool own_constraints,
+								   const char *proof);
 
 #endif							/* MIGRATE_GUARD_DEPENDENT_OBJECTS_H */

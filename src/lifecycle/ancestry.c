@@ -25,12 +25,12 @@
 
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
-#include "lib/stringinfo.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/graph_load.h"
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "lifecycle/ancestry.h"
 #include "migrate.h"
@@ -43,17 +43,12 @@
 static void
 refuse_ambiguous(const Definition *definition)
 {
-	StringInfoData leaves;
-	ListCell   *lc;
-
-	initStringInfo(&leaves);
-	foreach(lc, definition->depends_on)
-		appendStringInfo(&leaves, "%s\"%s\"", leaves.len > 0 ? ", " : "", (char *) lfirst(lc));
 	ereport(ERROR,
 			(errcode(ERRCODE_AMBIGUOUS_ALIAS),
 			 errmsg("it is not clear what migration \"%s\" depends on", definition->name),
 			 errdetail("Table \"%s\" has several leaves: %s.",
-					   get_rel_name(definition->relid), leaves.data),
+					   get_rel_name(definition->relid),
+					   migrate_names_quote(definition->depends_on)),
 			 errhint("Name the one that it follows in depends_on, or all of them to merge them.")));
 }
 
@@ -170,26 +165,6 @@ migrate_ancestry_check_branches(const char *name)
 
 /* ---- moved ---- */
 
-static bool
-same_dependencies(List *a, List *b)
-{
-	ListCell   *lc;
-	ListCell   *other;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	foreach(lc, a)
-	{
-		bool		found = false;
-
-		foreach(other, b)
-			found = found || strcmp(lfirst(lc), lfirst(other)) == 0;
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
 /*
  * "node" came before "other" so far, here or by what it says, and is asked to
  * come after it. (Numbers of nodes do not change by what they depend on.)
@@ -277,18 +252,8 @@ check_acyclic(const RecordedGraph *recorded, const Definition *definition, int m
 static char *
 describe_dependencies(List *names)
 {
-	StringInfoData text;
-	ListCell   *lc;
-
-	if (names == NIL)
-		return "depends on nothing now";
-	initStringInfo(&text);
-	appendStringInfoString(&text, "depends on ");
-	foreach(lc, names)
-		appendStringInfo(&text, "%s\"%s\"", foreach_current_index(lc) > 0 ? ", " : "",
-						 (char *) lfirst(lc));
-	appendStringInfoString(&text, " now");
-	return text.data;
+	return names == NIL ? "depends on nothing now"
+		: psprintf("depends on %s now", migrate_names_quote(names));
 }
 
 bool
@@ -298,7 +263,7 @@ migrate_ancestry_move(const Definition *definition, const Migration *known)
 	RecordedGraph *new;
 	int			moved;
 
-	if (same_dependencies(definition->depends_on, known->depends_on))
+	if (migrate_names_are_same(definition->depends_on, known->depends_on))
 		return false;
 	LockDatabaseObject(ExtensionRelationId, get_extension_oid(MIGRATE_EXTENSION, false),
 					   GRAPH_LOCK_SUBID, ExclusiveLock);

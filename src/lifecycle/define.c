@@ -25,6 +25,7 @@
 #include "utils/rel.h"
 
 #include "catalog/graph_load.h"
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "convert/expression.h"
 #include "lifecycle/ancestry.h"
@@ -73,44 +74,12 @@ parse_as_owner(Definition *definition, Migration *known, const char *search_path
 	return parsed;
 }
 
-static char *
-join_names(List *names)
-{
-	StringInfoData joined;
-	ListCell   *lc;
-
-	initStringInfo(&joined);
-	foreach(lc, names)
-		appendStringInfo(&joined, "%s\"%s\"", joined.len ? ", " : "", (char *) lfirst(lc));
-	return joined.data;
-}
-
 /* ---- the same again? ---- */
 
 static bool
 same_text(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
-}
-
-static bool
-same_names(List *a, List *b)
-{
-	ListCell   *lc;
-
-	if (list_length(a) != list_length(b))
-		return false;
-	foreach(lc, a)
-	{
-		ListCell   *other;
-		bool		found = false;
-
-		foreach(other, b)
-			found = found || strcmp(lfirst(lc), lfirst(other)) == 0;
-		if (!found)
-			return false;
-	}
-	return true;
 }
 
 static bool
@@ -221,7 +190,7 @@ find_difference(Definition *definition, Migration *known)
 
 	if (definition->relid != known->relid)
 		return "relation";
-	if (!same_names(with_implied(definition->remove, known), known->remove))
+	if (!migrate_names_are_same(with_implied(definition->remove, known), known->remove))
 		return "remove";
 	if (!same_text(definition->on_error, known->on_error))
 		return "on_error";
@@ -473,7 +442,7 @@ migrate_lifecycle_forget(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				 errmsg("migration \"%s\" cannot be forgotten", name),
-				 errdetail("These depend on it: %s.", join_names(dependents)),
+				 errdetail("These depend on it: %s.", migrate_names_quote(dependents)),
 				 errhint("Forget them first.")));
 	migrate_store_execute("DELETE FROM migrate.assignment_tree WHERE migration = $1",
 						  STORE_ARGS(store_text(name)));

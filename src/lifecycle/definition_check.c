@@ -30,6 +30,7 @@
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "lifecycle/definition_check.h"
 #include "lifecycle/reference.h"
@@ -108,17 +109,6 @@ migrate_definition_check_relation(Oid relid)
 
 /* ---- the columns that may be named ---- */
 
-static bool
-is_in(List *names, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 static char *
 version_column(Oid relid)
 {
@@ -149,7 +139,7 @@ table_columns(Relation rel, List *besides)
 		Form_pg_attribute attr = TupleDescAttr(desc, i);
 		ScopeColumn *column;
 
-		if (attr->attisdropped || is_in(besides, NameStr(attr->attname)) ||
+		if (attr->attisdropped || migrate_names_contain(besides, NameStr(attr->attname)) ||
 			(version != NULL && strcmp(NameStr(attr->attname), version) == 0))
 			continue;
 		column = palloc0(sizeof(ScopeColumn));
@@ -274,7 +264,8 @@ interim_name(const Scope *scope, List *added, const char *name)
 	{
 		char	   *interim = makeObjectName(name, NULL, n == 0 ? "new" : psprintf("new%d", n));
 
-		if (migrate_scope_find(scope, interim) == NULL && !is_in(column_names(added), interim))
+		if (migrate_scope_find(scope, interim) == NULL &&
+			!migrate_names_contain(column_names(added), interim))
 			return interim;
 	}
 }
@@ -339,7 +330,7 @@ check_twins(Relation rel, Definition *definition, ParsedDefinition *parsed)
 							column->rename_to, RelationGetRelationName(rel)),
 					 errdetail("\"add\" names a column that the table has, or that a migration before this one adds, and \"up\" does not compute it from that one."),
 					 errhint("Choose another name, or assign it in \"up\" to have it take the old one's place.")));
-		if (!is_in(definition->remove, column->rename_to))
+		if (!migrate_names_contain(definition->remove, column->rename_to))
 			definition->remove = lappend(definition->remove, column->rename_to);
 	}
 }
@@ -448,7 +439,7 @@ check_rewritten(Relation rel, Definition *definition, List *ups)
 
 		if (column->added)
 			continue;
-		if (is_in(definition->remove, column->name))
+		if (migrate_names_contain(definition->remove, column->name))
 			refuse_rewrite(rel, column->name, "The same migration removes it.",
 						   "Compute the new form from it as it is.");
 		if (attno != InvalidAttrNumber &&

@@ -47,6 +47,7 @@
 #include "backfill/progress.h"
 #include "catalog/heaps.h"
 #include "catalog/migration.h"
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
@@ -367,17 +368,6 @@ check_migration(const Migration *migration)
 					   get_namespace_name(get_rel_namespace(migration->relid)));
 }
 
-static bool
-is_among(List *names, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 static void
 check_key(Oid relid, List *columns)
 {
@@ -389,7 +379,7 @@ check_key(Oid relid, List *columns)
 		AttrNumber	attno = get_partition_col_attnum(key, i);
 
 		if (attno == InvalidAttrNumber ||
-			!is_among(columns, get_attname(relid, attno, false)))
+			!migrate_names_contain(columns, get_attname(relid, attno, false)))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("a unique index of a partitioned table must include all partitioning columns"),

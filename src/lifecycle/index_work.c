@@ -42,6 +42,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "backfill/progress.h"
 #include "catalog/heaps.h"
 #include "catalog/store.h"
 #include "catalog/try.h"
@@ -448,6 +449,7 @@ migrate_index_record_failure(Oid root, const IndexTask *task, const ErrorData *e
 						  STORE_ARGS(store_relation(root), store_name(task->name),
 									 store_text(message),
 									 store_text(unpack_sql_state(error->sqlerrcode))));
+	migrate_progress_lock(root);
 	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE root = $1",
 						  STORE_ARGS(store_relation(root), store_text(message)));
 }

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 
 #include "catalog/graph_load.h"
+#include "catalog/names.h"
 #include "catalog/store.h"
 #include "compat.h"
 #include "convert/pin.h"
@@ -66,17 +67,6 @@ expanded_now(void)
 									" ORDER BY seq", STORE_NO_ARGS);
 }
 
-static bool
-contains(List *names, const char *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, names)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 static void
 check_closed(const char *release, List *migrations)
 {
@@ -94,7 +84,7 @@ check_closed(const char *release, List *migrations)
 					 errhint("See migrate.status for those that do.")));
 		for (int before = 0; before < recorded->count; before++)
 			if (migrate_graph_is_before(recorded->graph, before, node) &&
-				!contains(migrations, recorded->nodes[before].name))
+				!migrate_names_contain(migrations, recorded->nodes[before].name))
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("release \"%s\" lacks migration \"%s\"",
@@ -111,15 +101,8 @@ same_set(const char *release, List *migrations)
 	List	   *known = migrate_store_fetch_list("SELECT migration FROM migrate.release_migration"
 												 " WHERE release = $1",
 												 STORE_ARGS(store_text(release)));
-	ListCell   *lc;
 
-	foreach(lc, known)
-		if (!contains(migrations, lfirst(lc)))
-			return false;
-	foreach(lc, migrations)
-		if (!contains(known, lfirst(lc)))
-			return false;
-	return true;
+	return migrate_names_are_same(known, migrations);
 }
 
 /* The same again is no news. A retired one does not come back: what it needs may be gone. */

@@ -121,7 +121,8 @@ check_dependents(const Migration *migration)
 static void
 check_objects(const Migration *migration)
 {
-	List	   *objects = migrate_objects_using(migration->relid, added_names(migration), false);
+	List	   *objects = migrate_objects_using(migration->relid, added_names(migration),
+											false, NULL);
 
 	if (objects != NIL)
 		ereport(ERROR,

@@ -12,19 +12,23 @@
  * States: the objects of a relation are brought to what its readings are, by
  * whatever changes these: expand, completion, contract and rollback. One whose
  * expression is a reading still is kept, with what ANALYZE found. When nothing is
- * stale there are none, and ANALYZE's statistics on the column itself count.
+ * stale none is wanted, and ANALYZE's statistics on the column itself count.
  *
  * ANALYZE evaluates the expressions, as the table's owner in a security-restricted
  * operation; they are built in and immutable all the same. But it fails where
- * "up" raises an error. So as soon as the backfill has found such a row, the
- * table's objects go, and a table on which writes may be deferred has none.
+ * "up" raises an error. So as soon as the backfill has found such a row, none is
+ * wanted, nor on a table on which writes may be deferred.
  *
  * They belong to the table's owner, are known by the beginning of their names,
  * and go with any column that they name. It harms nothing if somebody drops one.
  *
  * Locks: ShareUpdateExclusiveLock on the relation, which is not waited for:
  * where it is held (by VACUUM, say) the relation keeps the objects that it has
- * until the next change. Statistics are never wrong, only of no use.
+ * until the next change. Statistics are never wrong, only of no use. But a query
+ * that is being planned knows the objects by OID and fails where one is gone
+ * when it looks. So they are dropped only where AccessExclusiveLock is held, as by
+ * expand, contract and rollback. Else they are silenced, by a statistics target
+ * of 0: ANALYZE leaves them alone then. The next of these steps drops them.
  */
 #include "postgres.h"
 
@@ -142,12 +146,45 @@ drop(Oid oid)
 	performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
 }
 
-/* Drop the objects that are not wanted, and take those that are there off the list. */
+static void
+execute_as_superuser(const char *sql)
+{
+	StoreIdentity self;
+
+	migrate_store_become_restricted(&self, BOOTSTRAP_SUPERUSERID);
+	SPI_connect();
+	SPI_execute(sql, false, 0);
+	SPI_finish();
+	migrate_store_become_self(&self);
+}
+
+static bool
+is_silent(Oid oid)
+{
+	return migrate_store_fetch("SELECT 1 FROM pg_statistic_ext"
+							   " WHERE oid = $1 AND stxstattarget = 0",
+							   STORE_ARGS(store_oid(oid))) != NULL;
+}
+
+static void
+silence(Oid oid)
+{
+	char	   *name = migrate_store_fetch("SELECT stxnamespace::regnamespace || '.'"
+										   " || quote_ident(stxname) FROM pg_statistic_ext"
+										   " WHERE oid = $1",
+										   STORE_ARGS(store_oid(oid)));
+
+	if (name != NULL && !is_silent(oid))
+		execute_as_superuser(psprintf("ALTER STATISTICS %s SET STATISTICS 0", name));
+}
+
+/* Rid the relation of objects that are not wanted, and take the others off the list. */
 static List *
 drop_others(Oid relid, List *wanted)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	List	   *there = RelationGetStatExtList(rel);
+	bool		nobody_plans = CheckRelationLockedByMe(rel, AccessExclusiveLock, true);
 	ListCell   *lc;
 
 	relation_close(rel, NoLock);
@@ -163,15 +200,20 @@ drop_others(Oid relid, List *wanted)
 		{
 			const Expr *reading = ((Wanted *) lfirst(cell))->reading;
 
-			if (list_length(expressions) == 1 && equal(linitial(expressions), reading))
+			if (list_length(expressions) == 1 && equal(linitial(expressions), reading) &&
+				!(nobody_plans && is_silent(lfirst_oid(lc))))
 			{
 				keep = true;
 				wanted = foreach_delete_current(wanted, cell);
 				break;
 			}
 		}
-		if (!keep)
+		if (keep)
+			continue;
+		if (nobody_plans)
 			drop(lfirst_oid(lc));
+		else
+			silence(lfirst_oid(lc));
 	}
 	return wanted;
 }
@@ -236,10 +278,8 @@ create(Oid relid, const Wanted *wanted)
 
 	migrate_store_become_restricted(&self, BOOTSTRAP_SUPERUSERID);
 	run(make_statement(relid, name, wanted->reading));
-	SPI_connect();
-	SPI_execute(psprintf("ALTER STATISTICS %s OWNER TO %s", qualified, owner), false, 0);
-	SPI_finish();
 	migrate_store_become_self(&self);
+	execute_as_superuser(psprintf("ALTER STATISTICS %s OWNER TO %s", qualified, owner));
 }
 
 /* ---- the whole ---- */

@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "backfill/progress.h"
 #include "catalog/store.h"
 #include "guc.h"
 #include "lifecycle/advance.h"
@@ -64,6 +65,7 @@ static void
 record_error(Oid relation, const char *message)
 {
 	migrate_session_begin_transaction();
+	migrate_progress_lock(relation);
 	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE root = $1",
 						  STORE_ARGS(store_relation(relation), store_text(message)));
 	migrate_session_end_transaction();

@@ -12,6 +12,7 @@
 #include "utils/rls.h"
 
 #include "catalog/migration.h"
+#include "convert/pin.h"
 #include "convert/row_key.h"
 #include "write/row_write.h"
 
@@ -146,6 +147,7 @@ migrate_row_write_begin(RowWrite *write)
 	write->callback.previous = error_context_stack;
 	error_context_stack = &write->callback;
 	write->converter = migrate_converter_acquire(write->conversion);
+	migrate_converter_note_spoken(write->converter, migrate_pin_speaks(write->conversion));
 	write->converter->reach = write->reach;
 }
 

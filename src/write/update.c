@@ -10,6 +10,7 @@
 #include "utils/rel.h"
 
 #include "convert/converter.h"
+#include "convert/pin.h"
 #include "migrate.h"
 #include "write/carry_out.h"
 #include "write/update.h"
@@ -37,35 +38,57 @@ overlay(RowWrite *write, const Bitmapset *set)
 	}
 }
 
-/* Does a migration rewrite in place what those have to do with that the row has behind it? */
-static bool
-rewrites_older_forms(const Conversion *conversion, int migration, int32 stored_version)
+/*
+ * Where a migration rewrites in place what older ones have to do with: the columns
+ * of these, and those that are rewritten. Else NULL.
+ */
+static Bitmapset *
+older_forms_rewritten(const Conversion *conversion, int migration)
 {
-	const LiveMigration *live = &conversion->live[migration];
+	const Bitmapset *rewritten = conversion->live[migration].rewritten;
+	Bitmapset  *columns = NULL;
 
-	for (int i = 0; i < migration && conversion->live[i].version <= stored_version; i++)
-		if (bms_overlap(live->rewritten, conversion->live[i].touched))
-			return true;
-	return false;
+	for (int i = 0; i < migration; i++)
+		columns = bms_add_members(columns, conversion->live[i].touched);
+	if (!bms_overlap(rewritten, columns))
+		return NULL;
+	return bms_add_members(columns, rewritten);
+}
+
+/*
+ * Of the columns in which a new row differs from a stale one as it is stored, those
+ * that an UPDATE has changed for sure as a migration sees it: not those which are
+ * rewritten in place, for they may differ only for having been read.
+ */
+static Bitmapset *
+surely_changed(const Conversion *conversion, const LiveMigration *of, const Bitmapset *differing)
+{
+	Bitmapset  *changed = bms_copy(differing);
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		const LiveMigration *live = &conversion->live[i];
+
+		if (live != of || live->added != NULL)
+			changed = bms_del_members(changed, live->rewritten);
+	}
+	return changed;
 }
 
 /*
  * Has an UPDATE changed an input of everything that a migration computes? What
- * it had computed for the row as it was does not matter then. (A column that
- * it rewrites may differ from what is stored only for having been read.)
+ * it had computed for the row as it was does not matter then.
  */
 static bool
 is_computed_anew(const LiveMigration *live, const Bitmapset *changed)
 {
-	Bitmapset  *inputs = live->added == NULL ? bms_copy(changed)
-		: bms_difference(changed, live->rewritten);
 	ListCell   *lc;
 
 	foreach(lc, live->ups)
 	{
 		const Assignment *up = lfirst(lc);
 
-		if (!up->generated && !bms_overlap(up->inputs, inputs))
+		if (!up->generated && !bms_overlap(up->inputs, changed))
 			return false;
 	}
 	return true;
@@ -79,13 +102,14 @@ is_computed_anew(const LiveMigration *live, const Bitmapset *changed)
 static bool
 may_end_need(const RowWrite *write, const LiveMigration *live)
 {
-	Bitmapset  *changed;
+	Bitmapset  *differing;
 
 	if (live->needed == NULL)
 		return false;
-	changed = migrate_written_by_update(write->conversion, write->updated_columns,
-										write->stored, write->stored, write->row);
-	return changed != NULL && !is_computed_anew(live, changed);
+	differing = migrate_written_by_update(write->conversion, write->updated_columns,
+										  write->stored, write->stored, write->row);
+	return differing != NULL &&
+		!is_computed_anew(live, surely_changed(write->conversion, live, differing));
 }
 
 static bool
@@ -95,28 +119,101 @@ is_written(const RowWrite *write, const Bitmapset *columns)
 							   write->stored, write->row);
 }
 
+static Bitmapset *
+add_computed(Bitmapset *set, List *assignments)
+{
+	ListCell   *lc;
+
+	foreach(lc, assignments)
+	{
+		const Assignment *assignment = lfirst(lc);
+
+		if (bms_overlap(assignment->inputs, set))
+			set = bms_add_member(set, assignment->target);
+	}
+	return set;
+}
+
+/* What an UPDATE has changed, and all that is computed from it, back and forth. */
+static Bitmapset *
+reached_columns(const Conversion *conversion, const Bitmapset *changed)
+{
+	Bitmapset  *reached = bms_copy(changed);
+
+	for (int i = conversion->nlive - 1; i >= 0; i--)
+		if (bms_overlap(conversion->live[i].added, reached))
+			reached = add_computed(reached, conversion->live[i].downs);
+	for (int i = 0; i < conversion->nlive; i++)
+		reached = add_computed(reached, conversion->live[i].ups);
+	return reached;
+}
+
+/*
+ * Is something computed anew, or asked whether it is needed, by a migration or an
+ * older one, from a column that the migration rewrites in place and that the
+ * UPDATE leaves as it reads? In a converted row that is what the column has come
+ * to be, so it must be here: coalesce(a, b) keeps what it has once taken from b.
+ */
+static bool
+rewrites_what_is_kept(const RowWrite *write, int migration)
+{
+	const Conversion *conversion = write->conversion;
+	Bitmapset  *changed;
+	Bitmapset  *reached;
+	Bitmapset  *kept;
+
+	if (conversion->live[migration].rewritten == NULL)
+		return false;
+	changed = migrate_written_by_update(conversion, write->updated_columns,
+										write->stored, write->stored, write->row);
+	reached = reached_columns(conversion, changed);
+	kept = bms_difference(conversion->live[migration].rewritten, changed);
+	for (int i = 0; i <= migration; i++)
+	{
+		const LiveMigration *older = &conversion->live[i];
+		ListCell   *lc;
+
+		if (older->needed != NULL && bms_overlap(older->needed->inputs, kept) &&
+			bms_overlap(older->touched, reached))
+			return true;
+		foreach(lc, older->ups)
+		{
+			const Assignment *up = lfirst(lc);
+
+			if (!up->generated && bms_overlap(up->inputs, kept) &&
+				bms_overlap(up->inputs, reached))
+				return true;
+		}
+	}
+	return false;
+}
+
 /*
  * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
- * that only the row's upgrade gives a value to? So it is too with one that the
- * upgrade rewrites in place and that a form which the row has depends on: that
- * the client wrote back what it had read must not count there. (Where no form
- * depends on it, what is written back is the same as what the upgrade makes.)
+ * that only the row's upgrade gives a value to? Where the upgrade rewrites in place
+ * what an older form depends on, so it is with all columns of that form: what is
+ * computed anew has to be computed from what is read, and that the client wrote back
+ * what it had read must not count. (Where no other migration has to do with it, what is
+ * written back is the same as what the upgrade makes.)
  */
 static bool
 concerns_newer_forms(const RowWrite *write)
 {
 	const Conversion *conversion = write->conversion;
+	uint32		speaks = migrate_pin_speaks(conversion);
 
 	for (int i = 0; i < conversion->nlive; i++)
 	{
 		const LiveMigration *live = &conversion->live[i];
+		bool		is_spoken = (speaks & ((uint32) 1 << i)) != 0;
 
 		if (live->version <= write->stored_version)
 			continue;
-		if (is_written(write, live->added) || may_end_need(write, live))
+		if (is_written(write, live->added) || may_end_need(write, live) ||
+			rewrites_what_is_kept(write, i))
 			return true;
-		if (rewrites_older_forms(conversion, i, write->stored_version) &&
-			is_written(write, live->rewritten))
+		if (is_written(write, is_spoken ? live->rewritten
+					   : older_forms_rewritten(conversion, i)))
 			return true;
 	}
 	return false;

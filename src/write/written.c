@@ -31,6 +31,7 @@
 #include "utils/datum.h"
 
 #include "catalog/store.h"
+#include "convert/pin.h"
 #include "migrate.h"
 #include "write/copy_frame.h"
 #include "write/written.h"
@@ -145,6 +146,40 @@ migrate_written_by_insert(const Conversion *conversion, Relation rel, TupleTable
 	else
 		written.set = sent_columns(conversion, rel, row);
 	return written;
+}
+
+/* Does a row say nothing in the old form of a migration? */
+static bool
+is_old_form_unsaid(const LiveMigration *live, Relation rel, TupleTableSlot *row)
+{
+	Bitmapset  *old_form = bms_copy(live->removed);
+	int			attno = -1;
+	ListCell   *lc;
+
+	foreach(lc, live->downs)
+		old_form = bms_add_member(old_form, ((Assignment *) lfirst(lc))->target);
+	while ((attno = bms_next_member(old_form, attno)) >= 0)
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(row, attno, &isnull);
+
+		if (!isnull && !is_default(rel, attno, value))
+			return false;
+	}
+	return true;
+}
+
+const Bitmapset *
+migrate_written_by_pinned(const Conversion *conversion, Relation rel, TupleTableSlot *row,
+						  const Bitmapset *set)
+{
+	uint32		speaks = migrate_pin_speaks(conversion);
+
+	for (int i = 0; speaks >> i != 0; i++)
+		if ((speaks >> i & 1) != 0 && !bms_overlap(conversion->live[i].added, set) &&
+			is_old_form_unsaid(&conversion->live[i], rel, row))
+			set = bms_union(set, conversion->live[i].added);
+	return set;
 }
 
 /* ---- UPDATE ---- */

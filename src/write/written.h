@@ -39,4 +39,12 @@ extern bool migrate_written_any(const Conversion *conversion, const Bitmapset *c
 								const Bitmapset *updated_columns,
 								TupleTableSlot *stored, TupleTableSlot *row);
 
+/*
+ * What an INSERT that set these columns set in a pinned session: where it says
+ * nothing in either form of a migration that the release knows, it is taken in
+ * the new one.
+ */
+extern const Bitmapset *migrate_written_by_pinned(const Conversion *conversion, Relation rel,
+												  TupleTableSlot *row, const Bitmapset *set);
+
 #endif							/* MIGRATE_WRITE_WRITTEN_H */

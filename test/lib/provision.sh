@@ -106,7 +106,7 @@ missing_packages()
 			binutils) command -v nm ;;
 			perl) command -v prove ;;
 			libipc-run-perl) perl -MIPC::Run -e 1 ;;
-			clang-format-*) command -v "$package" ;;
+			clang-format-* | sqlsmith) command -v "$package" ;;
 			libkrb5-dev) have_file gssapi/gssapi.h ;;
 			libssl-dev) have_file openssl/ssl.h ;;
 			libicu-dev) have_file unicode/ucol.h ;;

@@ -155,7 +155,7 @@ is(sql('SELECT count(*) FROM hot WHERE b IS DISTINCT FROM a'), '0',
 	'expand gets through under constant writers');
 my $after = sql('SELECT sum(a) FROM hot');
 $node->poll_query_until('postgres', "SELECT sum(a) > $after + 100 FROM hot");
-$bench->signal('INT');
+$bench->signal('TERM');
 eval { $bench->finish };
 unlike($bench_err, qr/ERROR/, 'and the writers met no error');
 is(sql('SELECT count(*) FROM hot WHERE b IS DISTINCT FROM a'), '0',

@@ -1,6 +1,9 @@
 # Every query on half-converted tables has the result that it has on tables
 # which were converted by hand and are not managed at all.
 #
+# A part of the queries is asked by a role that row-level security concerns, by
+# policies over both forms.
+#
 # Environment: MIGRATE_FUZZ_QUERIES, how many (4000); MIGRATE_FUZZ_SEED, to
 # repeat a run. On a failure the queries that differ are shown.
 use strict;
@@ -47,8 +50,9 @@ sub run_file
 # Three managed tables, each with rows of every version that it can have:
 # "people" with one migration, of whose assignments one makes something of NULL
 # (which an outer join must not show); "chain" with two, the second reading what
-# the first adds; "parts", partitioned, its columns in another order in a
-# partition. "other" is an ordinary table.
+# the first adds; "parts", partitioned, its columns in another order in a partition
+# and in one of another's, with a default; "guarded", of which not everybody sees every
+# row. "other" is an ordinary table.
 my $base = <<'SQL';
 CREATE TABLE people (id integer PRIMARY KEY, gone text, full_name text, age integer);
 ALTER TABLE people DROP COLUMN gone;
@@ -61,8 +65,18 @@ CREATE TABLE parts (id integer PRIMARY KEY, label text, weight integer) PARTITIO
 CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (15);
 CREATE TABLE parts_high (dropped integer, weight integer, id integer NOT NULL, other integer, label text);
 ALTER TABLE parts_high DROP COLUMN dropped, DROP COLUMN other;
-ALTER TABLE parts ATTACH PARTITION parts_high FOR VALUES FROM (15) TO (100);
+ALTER TABLE parts ATTACH PARTITION parts_high FOR VALUES FROM (15) TO (20);
+CREATE TABLE parts_deep (weight integer, id integer NOT NULL, label text) PARTITION BY RANGE (id);
+CREATE TABLE parts_deep_1 PARTITION OF parts_deep FOR VALUES FROM (20) TO (25);
+CREATE TABLE parts_deep_2 (label text, dropped integer, id integer NOT NULL, weight integer);
+ALTER TABLE parts_deep_2 DROP COLUMN dropped;
+ALTER TABLE parts_deep ATTACH PARTITION parts_deep_2 DEFAULT;
+ALTER TABLE parts ATTACH PARTITION parts_deep FOR VALUES FROM (20) TO (28);
+CREATE TABLE parts_rest PARTITION OF parts DEFAULT;
 INSERT INTO parts SELECT i, (ARRAY['Ann', 'bob', '-?'])[i % 5 + 1], nullif(i * 5 % 13, 3)
+	FROM generate_series(1, 30) i;
+CREATE TABLE guarded (id integer PRIMARY KEY, owner text, level integer, body text);
+INSERT INTO guarded SELECT i, (ARRAY['Ann', 'bob', NULL])[i % 4 + 1], i % 9, (ARRAY['x', 'none'])[i % 3 + 1]
 	FROM generate_series(1, 30) i;
 CREATE TABLE other (id integer PRIMARY KEY, name text, n integer, flag boolean);
 INSERT INTO other SELECT i, (ARRAY['ANN', 'Ann', 'bob', 'none', '-?'])[i % 7 + 1], i * 3 % 20,
@@ -76,6 +90,9 @@ SELECT migrate.define('chain1', 'stale.chain', add => 'c integer, d text',
 	up => $$c = a + 1, d = coalesce(b, 'none')$$);
 SELECT migrate.define('parts1', 'stale.parts', add => 'tag text, heavy boolean, grams integer',
 	up => $$tag = coalesce(label, '-?') || coalesce(weight, 0), heavy = weight > 5, grams = weight * 10$$);
+SELECT migrate.define('guarded1', 'stale.guarded', add => 'reader text, secret boolean, rank integer',
+	up => $$reader = coalesce(owner, 'none'), secret = level > 5, rank = coalesce(length(body), 9) * level$$);
+SELECT migrate.expand('guarded1');
 SELECT migrate.expand('split');
 SELECT migrate.expand('chain1');
 SELECT migrate.expand('parts1');
@@ -91,6 +108,8 @@ UPDATE stale.chain SET a = a WHERE id % 3 = 1;
 UPDATE stale.chain SET e = NULL, f = 40 WHERE id % 7 = 3;
 UPDATE stale.parts SET label = label WHERE id % 2 = 1;
 UPDATE stale.parts SET tag = 'x' WHERE id % 8 = 1;
+UPDATE stale.guarded SET level = level WHERE id % 3 = 1;
+UPDATE stale.guarded SET reader = 'Ann', secret = NULL WHERE id % 6 = 2;
 SQL
 
 # What is stored, carried over here by hand; COPY shows rows as they are stored.
@@ -101,6 +120,8 @@ UPDATE twin.chain SET c = a + 1, d = coalesce(b, 'none') WHERE row_version < 2;
 UPDATE twin.chain SET e = c > 6, f = coalesce(c, -1) * 10 WHERE row_version < 3;
 UPDATE twin.parts SET tag = coalesce(label, '-?') || coalesce(weight, 0), heavy = weight > 5,
 	grams = weight * 10 WHERE row_version < 2;
+UPDATE twin.guarded SET reader = coalesce(owner, 'none'), secret = level > 5,
+	rank = coalesce(length(body), 9) * level WHERE row_version < 2;
 SQL
 
 my $sources = <<'SQL';
@@ -110,20 +131,28 @@ CREATE FUNCTION people_called(text) RETURNS TABLE (c1 integer, c2 text, c3 boole
 	LANGUAGE sql STABLE SET search_path FROM CURRENT
 	AS 'SELECT id, first_name, ok FROM people WHERE first_name = $1';
 CREATE FUNCTION chain_of(integer) RETURNS TABLE (c1 integer, c2 text, c3 boolean)
-	LANGUAGE sql STABLE AS 'SELECT f, d, e FROM SCHEMA.chain WHERE c >= $1';
+	LANGUAGE sql STABLE AS 'SELECT f, d, e FROM HOME.chain WHERE c >= $1';
+ALTER TABLE guarded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON guarded USING (reader = 'Ann' OR level < 7);
+CREATE POLICY secrets ON guarded AS RESTRICTIVE USING (secret IS NOT TRUE OR id IN (SELECT o.n FROM other o));
+CREATE VIEW guarded_view WITH (security_barrier) AS SELECT id AS c1, reader AS c2, secret AS c3, rank AS c4 FROM guarded
+	WHERE rank IS DISTINCT FROM 5;
+GRANT USAGE ON SCHEMA HOME TO fuzz_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA HOME TO fuzz_reader;
 SQL
 
 # Runs a query; its rows as sorted text. Plans are varied by what is switched off.
 my $comparison = <<'SQL';
 CREATE SCHEMA fuzz;
 CREATE TABLE fuzz.result (query integer, rows integer, differs boolean, failed boolean, detail text);
-CREATE FUNCTION fuzz.rows_of(home text, query text, params text, without text) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION fuzz.rows_of(home text, query text, params text, without text, reader text) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
 	row record;
 	result text[] := '{}';
 BEGIN
 	PERFORM set_config('search_path', home, true);
 	PERFORM set_config(without, 'off', true) WHERE without <> '';
+	PERFORM set_config('role', reader, true);
 	IF params <> '' THEN
 		EXECUTE 'PREPARE fuzzed AS ' || query;
 		query := 'EXECUTE fuzzed(' || params || ')';
@@ -134,6 +163,7 @@ BEGIN
 	IF params <> '' THEN
 		DEALLOCATE fuzzed;
 	END IF;
+	PERFORM set_config('role', 'none', true);
 	PERFORM set_config(without, 'on', true) WHERE without <> '';
 	RETURN ARRAY(SELECT r FROM unnest(result) r ORDER BY r COLLATE "C");
 EXCEPTION WHEN OTHERS THEN
@@ -142,27 +172,28 @@ EXCEPTION WHEN OTHERS THEN
 	END IF;
 	RETURN ARRAY['ERROR ' || SQLSTATE || ' ' || SQLERRM];
 END $$;
-CREATE FUNCTION fuzz.compare(number integer, query text, params text, without text) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION fuzz.compare(number integer, query text, params text, without text, reader text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-	stale text[] := fuzz.rows_of('stale', query, params, without);
-	twin text[] := fuzz.rows_of('twin', query, params, without);
+	stale text[] := fuzz.rows_of('stale', query, params, without, reader);
+	twin text[] := fuzz.rows_of('twin', query, params, without, reader);
 	failed boolean := twin[1] LIKE 'ERROR%';
 	differs boolean := stale <> twin;
 BEGIN
 	PERFORM set_config('search_path', 'public', true);
 	INSERT INTO fuzz.result VALUES (number, CASE WHEN failed THEN 0 ELSE cardinality(twin) END,
 		differs, coalesce(failed, false),
-		CASE WHEN differs THEN format(E'%s\nparameters: %s; without %s\nstale %s\ntwin  %s', query,
-			params, without, left(stale::text, 2000), left(twin::text, 2000))
+		CASE WHEN differs THEN format(E'%s\nparameters: %s; without %s, as %s\nstale %s\ntwin  %s', query,
+			params, without, reader, left(stale::text, 2000), left(twin::text, 2000))
 			WHEN failed THEN format(E'%s\n%s', query, twin[1]) END);
 END $$;
 SET plan_cache_mode = force_generic_plan;
 SQL
 
-my @tables = qw(people chain parts other);
+my @tables = qw(people chain parts guarded other);
+my @leaves = qw(parts_low parts_high parts_deep_1 parts_deep_2 parts_rest);
 my $file_of = sub { "$PostgreSQL::Test::Utils::tmp_check/$_[0].copy" };
 
-my $setup = "CREATE EXTENSION migrate;\n";
+my $setup = "CREATE EXTENSION migrate;\nCREATE ROLE fuzz_reader;\n";
 $setup .= "CREATE SCHEMA $_;\nSET search_path = $_;\n$base" for qw(stale);
 $setup .= "RESET search_path;\n$half_stale CREATE SCHEMA twin;\n";
 foreach my $table (@tables)
@@ -175,7 +206,7 @@ foreach my $table (@tables)
 	{
 		$setup .= "\\copy stale.$_ (id, label, weight, row_version, tag, heavy, grams) TO '$file.$_'\n"
 		  . "\\copy twin.parts FROM '$file.$_'\n"
-		  for qw(parts_low parts_high);
+		  for @leaves;
 	}
 	else
 	{
@@ -183,7 +214,13 @@ foreach my $table (@tables)
 	}
 }
 $setup .= $convert;
-$setup .= "SET search_path = $_;\n" . ($sources =~ s/SCHEMA/$_/gr) for qw(stale twin);
+
+# The twin of a partition: its rows, and its columns in the partition's order.
+$setup .= "SELECT format('CREATE VIEW twin.$_ AS SELECT %s FROM twin.parts WHERE id IN (%s)', "
+  . "string_agg(attname, ', ' ORDER BY attnum), (SELECT string_agg(id::text, ', ') FROM stale.$_)) FROM pg_attribute WHERE attrelid = 'stale.$_'::regclass"
+  . " AND attnum > 0 AND NOT attisdropped\n\\gexec\n"
+  foreach @leaves, 'parts_deep';
+$setup .= "SET search_path = $_;\n" . ($sources =~ s/HOME/$_/gr) for qw(stale twin);
 $setup .= "RESET search_path;\nANALYZE;\n";
 run_file('setup', $setup);
 
@@ -191,19 +228,27 @@ run_file('setup', $setup);
 my $mixed = run_file('mixed', <<'SQL');
 SELECT string_agg(DISTINCT row_version::text, ' ' ORDER BY row_version::text) FROM stale.people
 UNION ALL SELECT string_agg(DISTINCT row_version::text, ' ' ORDER BY row_version::text) FROM stale.chain
-UNION ALL SELECT string_agg(DISTINCT row_version::text, ' ' ORDER BY row_version::text) FROM stale.parts;
+UNION ALL SELECT string_agg(DISTINCT row_version::text, ' ' ORDER BY row_version::text) FROM stale.parts
+UNION ALL SELECT string_agg(DISTINCT row_version::text, ' ' ORDER BY row_version::text) FROM stale.guarded;
 SQL
-is($mixed, "1 2\n1 2 3\n1 2\n", 'the tables hold rows of every version');
+is($mixed, "1 2\n1 2 3\n1 2\n1 2\n", 'the tables hold rows of every version');
 
+my @parts = ([qw(id i)], [qw(label t)], [qw(weight i)], [qw(tag t)], [qw(heavy b)], [qw(grams i)]);
 my $generator = QueryGenerator->new(
 	seed => $seed,
 	tables => {
 		people => { columns => [ [qw(id i)], [qw(full_name t)], [qw(age i)], [qw(first_name t)],
 				[qw(first_name t)], [qw(score i)], [qw(ok b)], [qw(ok b)] ] },
 		chain => { columns => [ [qw(id i)], [qw(a i)], [qw(b t)], [qw(c i)], [qw(d t)], [qw(e b)], [qw(f i)] ] },
-		parts => { columns => [ [qw(id i)], [qw(label t)], [qw(weight i)], [qw(tag t)], [qw(heavy b)], [qw(grams i)] ] },
+		parts => { columns => \@parts },
+		parts_high => { columns => \@parts, no_key => 1 },
+		parts_deep => { columns => \@parts, no_key => 1 },
+		parts_deep_2 => { columns => \@parts, no_key => 1 },
+		guarded => { columns => [ [qw(id i)], [qw(owner t)], [qw(level i)], [qw(body t)], [qw(reader t)], [qw(reader t)],
+				[qw(secret b)], [qw(rank i)] ] },
 		other => { columns => [ [qw(id i)], [qw(name t)], [qw(n i)], [qw(flag b)] ] } },
 	sources => [ [ 'people_view', [ [qw(c1 i)], [qw(c2 t)], [qw(c3 b)], [qw(c4 t)] ] ],
+		[ 'guarded_view', [ [qw(c1 i)], [qw(c2 t)], [qw(c3 b)], [qw(c4 i)] ] ],
 		[ "people_called('Ann')", [ [qw(c1 i)], [qw(c2 t)], [qw(c3 b)] ] ],
 		[ 'chain_of(5)', [ [qw(c1 i)], [qw(c2 t)], [qw(c3 b)] ] ] ]);
 
@@ -214,9 +259,10 @@ foreach my $number (1 .. $queries)
 {
 	my ($sql, $params) = $generator->next_query;
 	my $without = $switches[ int(rand(@switches)) ];
+	my $reader = rand() < 0.3 ? 'fuzz_reader' : 'none';
 	my $values = join(', ', @$params);
 
-	$script .= "SELECT fuzz.compare($number, \$query\$$sql\$query\$, \$query\$$values\$query\$, '$without') \\g /dev/null\n";
+	$script .= "SELECT fuzz.compare($number, \$query\$$sql\$query\$, \$query\$$values\$query\$, '$without', '$reader') \\g /dev/null\n";
 }
 run_file('queries', $script);
 

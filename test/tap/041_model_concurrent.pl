@@ -18,14 +18,14 @@ use MigrationMaker;
 use ModelTest;
 use PsqlPipe;
 
-my ($node, $steps) = start_server(4000);
+my ($node, $steps) = start_server(1000);
 
 # ---- clients ----
 
 sub new_client
 {
 	my ($name, $number) = @_;
-	my $model = new_model();
+	my $model = new_model($name);
 	my $traffic = new_traffic($name, $model, 100 * $number, 100 * $number + 50);
 
 	$traffic->{shared} = 1;
@@ -58,9 +58,8 @@ sub end_statement
 sub begin
 {
 	my ($name) = @_;
-	my $table = table_of($name);
-
-	return { name => $name, maker => MigrationMaker->new(table => $name), waiting => [], live => [],
+	$node->safe_psql('postgres', table_of($name)->{sql});
+	return { name => $name, maker => MigrationMaker->new(table => $name, plain => 1), waiting => [], live => [],
 		clients => [ map { new_client($name, $_) } 0 .. 2 ],
 		admin => PsqlPipe->new($node->connstr('postgres')),
 		backfill => PsqlPipe->new($node->connstr('postgres')) };
@@ -162,7 +161,7 @@ sub expand
 		$migration = $life->{maker}->next_migration(models($life));
 		must($life->{admin}, $life->{maker}->definition($migration));
 	}
-	change($life, $migration->{in_place} ? ['note'] : [], [],
+	change($life, $migration->{mended}, [],
 		'SELECT migrate.expand(' . quoted($migration->{name}) . ')',
 		sub { $_[0]->expand($migration) });
 	$migration->{done}->();
@@ -177,7 +176,7 @@ sub rollback
 	my ($life) = @_;
 	my $migration = $life->{live}[-1];
 
-	return if !$migration || $migration->{in_place};
+	return if !$migration || @{ $migration->{mended} };
 	change($life, [ columns_of($migration) ], [],
 		'SELECT migrate.rollback(' . quoted($migration->{name}) . ', discard => true)',
 		sub { $_[0]->rollback($migration) });

@@ -1,6 +1,7 @@
 # What the tests against a model share: tables, a server, judging a result.
 #
 # Environment: MIGRATE_MODEL_STEPS, how many statements for each table;
+# MIGRATE_MODEL_MINUTES, for how long to go on with one table after another;
 # MIGRATE_MODEL_SEED, to repeat a run. On a failure the last statements are shown
 # as a script.
 package ModelTest;
@@ -17,14 +18,21 @@ use MigrationModel;
 use PsqlPipe;
 use TableTraffic;
 
-our @EXPORT = qw(start_server chance pick quoted table_of new_model new_traffic
-  record give_up apply judge execute must count_done statements);
+our @EXPORT = qw(start_server new_database chance pick quoted table_of new_model new_traffic functions
+  record give_up apply problem_of judge execute must count_done statements seed next_seed goes_on);
 
 my $node;
 my $seed = $ENV{MIGRATE_MODEL_SEED} // int(rand(1_000_000_000));
 
 sub chance { return rand() < $_[0]; }
 sub pick { return $_[ int(rand(@_)) ]; }
+sub seed { return $seed; }
+sub next_seed { return ++$seed; }
+
+# Is there to be an n-th table, counted from 0? Without a time, as many as by default.
+my $ends_at = time + 60 * ($ENV{MIGRATE_MODEL_MINUTES} // 0);
+sub goes_on { my ($n, $default) = @_; return $ENV{MIGRATE_MODEL_MINUTES} ? time < $ends_at : $n < $default; }
+
 sub quoted { return "'" . ($_[0] =~ s/'/''/gr) . "'"; }
 
 # Returns the server and how many statements to try.
@@ -40,11 +48,24 @@ sub start_server
 	$node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'migrate'
 migrate.autostart = off
+migrate.lock_timeout = '500 ms'
+autovacuum = off
 fsync = off
 CONF
 	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION migrate; ' . MigrationMaker::functions());
+	$node->safe_psql('postgres', $_) foreach 'CREATE EXTENSION migrate', MigrationMaker::functions(),
+		'CREATE DATABASE blank TEMPLATE template0';
+	$node->safe_psql('blank', $_) foreach 'CREATE EXTENSION migrate', MigrationMaker::functions();
 	return ($node, $steps);
+}
+
+# A database of its own, with nothing in it yet.
+sub new_database
+{
+	my ($name) = @_;
+	$node->safe_psql('postgres', "DROP DATABASE IF EXISTS $name WITH (FORCE)");
+	$node->safe_psql('postgres', "CREATE DATABASE $name TEMPLATE blank");
+	return $node->connstr($name);
 }
 
 # ---- tables: their columns are id, part, i0, s0 and note, in whatever order ----
@@ -93,22 +114,26 @@ CREATE FUNCTION set_column() RETURNS trigger LANGUAGE plpgsql AS $$
 CREATE TRIGGER set_column BEFORE INSERT OR UPDATE ON triggered FOR EACH ROW EXECUTE FUNCTION set_column();
 SQL
 
-# Make one of the tables.
-sub table_of
-{
-	my ($name) = @_;
-	my $table = $tables{$name};
+# With a generated column, and small values out of line.
+$tables{generated} = {
+	sql => <<'SQL', conflict => ['id'], partitions => [], generates => 1 };
+CREATE TABLE generated (g text GENERATED ALWAYS AS ('<' || note || '>') STORED, part integer, i0 integer DEFAULT 5,
+	gone text, note text DEFAULT 'New', s0 text, id integer PRIMARY KEY) WITH (toast_tuple_target = 128);
+ALTER TABLE generated DROP COLUMN gone;
+ALTER TABLE generated ALTER s0 SET STORAGE EXTERNAL, ALTER note SET STORAGE EXTERNAL;
+SQL
 
-	$node->safe_psql('postgres', $table->{sql});
-	record($table->{sql});
-	return $table;
-}
+sub table_of { my ($name) = @_; return $tables{$name}; }
 
 sub new_model
 {
+	my ($name) = @_;
+	my $generates = $tables{$name}{generates};
+
 	return MigrationModel->new(keys => [ 'id', 'part' ],
 		columns => [ [ 'i0', 'i' ], [ 's0', 't' ], [ 'note', 't' ] ],
-		defaults => { i0 => 5, note => 'New' });
+		defaults => { i0 => 5, note => 'New' },
+		generated => $generates ? { g => sub { defined $_[0]{note} ? "<$_[0]{note}>" : undef } } : {});
 }
 
 # Traffic on a table with a model of its own, with ids in [from, to).
@@ -124,14 +149,6 @@ sub new_traffic
 my @log;
 my %done;
 
-sub show_script
-{
-	my ($why) = @_;
-	diag("$why\n\nseed $seed; the last statements:\n");
-	diag("$_;") foreach @log;
-	return;
-}
-
 sub record
 {
 	push @log, $_[0];
@@ -139,9 +156,12 @@ sub record
 	return;
 }
 
+# Unless the reason is a script itself, the last statements go with it.
 sub give_up
 {
-	show_script($_[0]);
+	my ($why) = @_;
+	diag("$why\n\nseed $seed, after " . count_done());
+	diag("the last statements:\n", map { "$_;\n" } @log) unless $why =~ /^CREATE EXTENSION/m;
 	fail('the table is as the model');
 	done_testing();
 	exit 1;
@@ -155,10 +175,9 @@ sub compare
 	return if "@expected" eq "@got" && @expected == @got;
 	my %got = map { $_ => 1 } @got;
 	my %expected = map { $_ => 1 } @expected;
-	give_up("$sql\nexpected and not got:\n"
+	return { kind => 'mismatch', text => "$sql\nexpected and not got:\n"
 		  . join('', map { "\t$_\n" } grep { !$got{$_} } @expected)
-		  . "got and not expected:\n" . join('', map { "\t$_\n" } grep { !$expected{$_} } @got));
-	return;
+		  . "got and not expected:\n" . join('', map { "\t$_\n" } grep { !$expected{$_} } @got) };
 }
 
 # Do to the model what the statement says: the rows expected, or a code.
@@ -174,20 +193,29 @@ sub apply
 	return { code => $@->{state} };
 }
 
-sub judge
+# What is not as expected: { kind, text }, or undef. Which of several errors comes
+# first is nobody's business.
+sub problem_of
 {
 	my ($sql, $expected, $lines, $error) = @_;
-	my ($code) = ($error // '') =~ /ERROR:  (\w+):/;
+	my ($code) = ($error // '') =~ /(?:ERROR|FATAL|PANIC):  (\w+):/;
 
 	$done{statements}++;
 	$done{failing}++ if $expected->{code};
 	if ($expected->{code} || defined $error)
 	{
-		give_up("$sql\nfails: " . ($error // '(not)') . "\nexpected: " . ($expected->{code} // '(not)'))
-		  unless $expected->{code} && defined $code && $code =~ /^(22P02|22003|23505)$/;
-		return;
+		return if $expected->{code} && ($code // '') =~ /^(22P02|22003|23502|23505|23514)$/;
+		my ($message, $why) = ($error // '') =~ /\w: +([^\n]*)(?:\nDETAIL:  (\w+))?/;
+		return { kind => 'error ' . (defined $error ? ($message // '') =~ s/"[^"]*"//gr . ($why // '') : 'missing'),
+			text => "$sql\nfails: " . ($error // '(not)') . "\nexpected: " . ($expected->{code} // '(not)') };
 	}
-	compare($sql, $expected->{lines}, $lines) if $expected->{lines};
+	return $expected->{lines} ? compare($sql, $expected->{lines}, $lines) : undef;
+}
+
+sub judge
+{
+	my $problem = problem_of(@_);
+	give_up($problem->{text}) if $problem;
 	return;
 }
 

@@ -23,7 +23,7 @@ sub send
 {
 	my ($self, $sql) = @_;
 	my $marker = 'done ' . ++$self->{number};
-	$sql .= ';' unless $sql =~ /\\\.$|^\\/;
+	$sql .= ';' unless $sql =~ /\\\.$|^\\|\\gexec$/;
 	print { $self->{in} } "\\set VERBOSITY verbose\n$sql\n\\echo $marker\n";
 	return;
 }

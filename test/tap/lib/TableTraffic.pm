@@ -56,7 +56,7 @@ sub knows_version { my ($self) = @_; return @{ $self->{model}{live} } && !$self-
 
 my @words = ('Ann', 'Bob Lee', '', ' ', ' x', 'a b c', 'Lee, Ann', q{O'Brien}, 'J\\x', 'Z', "\xc3\x9cn\xc3\xaf c");
 
-sub long_text { return join ' ', map { sprintf '%x', int(rand(2**31)) } 1 .. 400; }
+sub long_text { return join ' ', map { sprintf '%x', int(rand(2**31)) } 1 .. pick(20, 40, 400); }
 
 sub value
 {
@@ -99,7 +99,9 @@ sub copy_line
 
 # ---- parts of statements ----
 
-sub all_columns { my ($self) = @_; return ('id', 'part', $self->names); }
+sub generated { my ($self) = @_; return sort keys %{ $self->{model}{generated} }; }
+
+sub all_columns { my ($self) = @_; return ('id', 'part', $self->names, $self->generated); }
 
 # Columns to set: of one form or another, of several, of all, of none.
 sub columns_to_set
@@ -111,7 +113,7 @@ sub columns_to_set
 	return $draw < 0.1 ? () : $draw < 0.5 ? (pick(@columns)) : $draw < 0.9 ? some(0.35, @columns) : @columns;
 }
 
-sub returning { my ($self) = @_; return [ "id", some(0.5, $self->names, "part") ]; }
+sub returning { my ($self) = @_; return [ "id", some(0.5, $self->names, "part", $self->generated) ]; }
 
 # A predicate: SQL and a function of the row that yields 1, 0 or undef.
 sub predicate
@@ -308,7 +310,7 @@ sub insert_select
 		  . ") SELECT $id, $part, $sources FROM $self->{table} o WHERE o.id = $row->{id}"
 		  . ' RETURNING ' . join(', ', @$returning),
 		code => sub {
-			my $from = $self->{model}{rows}{ $row->{id} };
+			my $from = $self->{model}{rows}{ $row->{id} } or return ();
 			my $values = values_set($set, $from);
 			$values->{$_} = undef foreach grep { $set->{$_}[0] eq 'DEFAULT' } @columns;
 			return lines_of($returning,
@@ -513,7 +515,7 @@ sub copy_stored
 	my $version = pick(@versions);
 	my %not_yet = map { $_->[0] => 1 } map { @{ $_->{add} } }
 	  grep { $_->{version} > $version } @{ $self->{model}{live} };
-	my @columns = $self->all_columns;
+	my @columns = ('id', 'part', $self->names);
 	my ($id) = $self->new_ids(1);
 	my $taken = $self->{model}{rows}{$id};
 	my $row = { id => $id, part => $taken ? $taken->{part} : $self->new_part };
@@ -629,17 +631,15 @@ sub read_all
 		code => sub { return lines_of(\@columns, $self->own_rows) } };
 }
 
-# What the table's own trigger does from now on: SQL, and the model is told.
+# What the table's own trigger is to do from now on: SQL, and for the model.
 sub next_trigger
 {
 	my ($self) = @_;
 	my $column = chance(0.5) ? pick($self->names) : undef;
 	my $value = defined $column ? $self->value($column) : undef;
 
-	$self->{model}{trigger} = defined $column
-	  ? { applies => sub { $_[0]{id} % 3 == 0 }, column => $column, value => $value } : undef;
-	return sprintf 'SET model.target = %s; SET model.value = %s',
-		literal($column // ''), literal($value // '\N');
+	return (sprintf('SET model.target = %s; SET model.value = %s', literal($column // ''), literal($value // '\N')),
+		defined $column ? { applies => sub { $_[0]{id} % 3 == 0 }, column => $column, value => $value } : undef);
 }
 
 my @kinds = (
