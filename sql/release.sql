@@ -55,6 +55,8 @@ SELECT full_name FROM people WHERE id = 1;
 SELECT first_name, price FROM people WHERE id = 1;
 INSERT INTO people (id, first_name, last_name) VALUES (1, 'Y', 'Y') ON CONFLICT (id) DO UPDATE SET first_name = people.first_name;
 INSERT INTO people (id, first_name, last_name) VALUES (1, 'Y', 'Y') ON CONFLICT (id) DO UPDATE SET first_name = EXCLUDED.full_name;
+COPY people (id, full_name) TO stdout;
+COPY (SELECT full_name FROM people) TO stdout;
 SELECT name, pinned_sessions FROM migrate.releases;
 BEGIN;
 SET LOCAL migrate.release = '2026.1';

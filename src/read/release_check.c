@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parse_node.h"
@@ -222,6 +223,22 @@ check_node(Node *node, CheckContext *context)
 	return expression_tree_walker(node, check_node, context);
 }
 
+/* COPY of a list of columns; of a query, the server has that analyzed. */
+static void
+check_copy(CheckContext *context, const CopyStmt *copy)
+{
+	Oid			relid;
+	ListCell   *lc;
+
+	if (copy->relation == NULL || copy->attlist == NIL)
+		return;
+	relid = RangeVarGetRelid(copy->relation, AccessShareLock, true);
+	if (!OidIsValid(relid))
+		return;					/* the command will say so */
+	foreach(lc, copy->attlist)
+		check_column(context, relid, get_attnum(relid, strVal(lfirst(lc))), -1);
+}
+
 /* Did the client send it, and not a function of the database? */
 static bool
 is_of_client(const ParseState *pstate)
@@ -234,11 +251,14 @@ check_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
 {
 	if (previous_post_parse_analyze)
 		previous_post_parse_analyze(pstate, query, jstate);
-	if (query->commandType != CMD_UTILITY && migrate_pin_is_set() && is_of_client(pstate))
+	if (migrate_pin_is_set() && is_of_client(pstate))
 	{
 		CheckContext context = {.pstate = pstate};
 
-		(void) check_node((Node *) query, &context);
+		if (query->commandType != CMD_UTILITY)
+			(void) check_node((Node *) query, &context);
+		else if (IsA(query->utilityStmt, CopyStmt))
+			check_copy(&context, (CopyStmt *) query->utilityStmt);
 	}
 }
 
