@@ -191,3 +191,36 @@ SELECT migrate.rollback('parts_c');
 EXECUTE parts_pruned (60);
 SELECT tableoid::regclass, * FROM parts WHERE id >= 50 ORDER BY id;
 DROP TABLE parts, parts_default, parts_as, parts_temp, pairs;
+
+--
+-- Where rows that break a constraint hold the end up, partitions come and go all the same
+--
+CREATE TABLE held_keys (id integer PRIMARY KEY);
+INSERT INTO held_keys SELECT generate_series(1, 20);
+CREATE TABLE held (id integer, v integer) PARTITION BY RANGE (id);
+CREATE TABLE held_1 PARTITION OF held FOR VALUES FROM (0) TO (10);
+INSERT INTO held VALUES (1, 1), (2, 99);
+SELECT migrate.define('held', 'held', add => 'w integer CHECK (w > 0) REFERENCES held_keys', up => 'w = v', down => 'v = w');
+SELECT migrate.expand('held');
+SELECT migrate.create_index('held', 'id, w', is_unique => true);
+SELECT migrate.create_index('held', 'w', while_stale => true);
+CALL migrate.run('held');
+SELECT relation, sqlstate FROM migrate.failures WHERE migration = 'held';
+CREATE TABLE held_2 PARTITION OF held FOR VALUES FROM (10) TO (20);
+INSERT INTO held VALUES (10, 10);
+CREATE TABLE held_3 (id integer, v integer);
+INSERT INTO held_3 VALUES (20, 20);
+ALTER TABLE held ATTACH PARTITION held_3 FOR VALUES FROM (20) TO (30);
+UPDATE held SET v = 2 WHERE id = 2;
+ALTER TABLE held DETACH PARTITION held_1;
+SELECT migrate.retry('held');
+CALL migrate.run('held');
+SELECT state FROM migrate.status WHERE name = 'held';
+-- what it was held to when it went gives way to what its parent is held to
+ALTER TABLE held ATTACH PARTITION held_1 FOR VALUES FROM (0) TO (10);
+SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
+	WHERE starts_with(conname, 'held_w_') AND conrelid <> 'held'::regclass
+	ORDER BY conrelid::regclass::text COLLATE "C", conname COLLATE "C";
+SELECT * FROM held ORDER BY id;
+SELECT migrate.rollback('held', discard => true);
+DROP TABLE held, held_keys;

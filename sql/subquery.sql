@@ -230,6 +230,12 @@ SELECT migrate.expand('sub_shout');
 SELECT migrate.expand('sub_parted');
 SELECT * FROM parted ORDER BY part, code;
 SELECT * FROM parted_2 ORDER BY part, code;
+-- from the text, as after a restore, which knows a row by the name of the whole table
+BEGIN;
+DELETE FROM migrate.assignment_tree WHERE migration IN ('sub_shout', 'sub_parted');
+ALTER TABLE parted ALTER COLUMN via_shout SET STATISTICS 200;
+SELECT * FROM parted_2 ORDER BY part, code;
+ROLLBACK;
 INSERT INTO parted VALUES (2, 'de') RETURNING *;
 CALL migrate.run('parted');
 SELECT * FROM parted ORDER BY part, code;

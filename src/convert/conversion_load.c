@@ -42,7 +42,8 @@ typedef struct Shape
 {
 	Relation	rel;
 	TupleDesc	desc;			/* begins with the relation's own columns */
-	Oid			owner;			/* of the managed table */
+	Oid			root;			/* the managed table */
+	Oid			owner;			/* its owner */
 } Shape;
 
 /* ---- columns by name ---- */
@@ -201,12 +202,13 @@ make_assignment(const Shape *shape, AttrNumber target, Expr *expr)
 static Expr *
 parse_text(const Shape *shape, AttrNumber target, const char *text)
 {
+	const char *name = get_rel_name(shape->root);
 	Form_pg_attribute attr;
 
 	if (target == InvalidAttrNumber)
-		return migrate_expression_from_text(shape->rel, shape->owner, BOOLOID, -1, text);
+		return migrate_expression_from_text(shape->rel, name, shape->owner, BOOLOID, -1, text);
 	attr = TupleDescAttr(shape->desc, target - 1);
-	return migrate_expression_from_text(shape->rel, shape->owner, attr->atttypid,
+	return migrate_expression_from_text(shape->rel, name, shape->owner, attr->atttypid,
 										attr->atttypmod, text);
 }
 
@@ -487,8 +489,9 @@ migrate_conversion_load(Oid relid)
 	if (load_root(relid, conversion, &version_column))
 	{
 		Relation	rel = relation_open(relid, AccessShareLock);
-		Shape		shape = {rel, RelationGetDescr(rel), InvalidOid};
+		Shape		shape = {rel, RelationGetDescr(rel)};
 
+		shape.root = conversion->root;
 		conversion->owner = shape.owner = migrate_store_relation_owner(conversion->root);
 		load_live(&shape, conversion);
 		if (conversion->nlive > 0)
@@ -569,7 +572,7 @@ Conversion *
 migrate_conversion_expect(Oid relid, Oid root, List *migrations)
 {
 	Relation	rel = relation_open(relid, AccessShareLock);
-	Shape		shape = {rel, RelationGetDescr(rel), InvalidOid};
+	Shape		shape = {rel, RelationGetDescr(rel)};
 	Conversion *conversion = make_conversion(relid);
 	char	   *version_column = NULL;
 	ListCell   *lc;
@@ -581,6 +584,7 @@ migrate_conversion_expect(Oid relid, Oid root, List *migrations)
 		version_column = "";	/* no other can be called so */
 		add_attribute(&shape.desc, version_column, INT4OID, -1, InvalidOid);
 	}
+	shape.root = conversion->root;
 	conversion->owner = shape.owner = migrate_store_relation_owner(conversion->root);
 	foreach(lc, migrations)
 		add_new_columns(&shape.desc, lfirst(lc));

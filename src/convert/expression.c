@@ -366,7 +366,8 @@ migrate_expression_to_text(Oid relid, Expr *expr)
  * or a row runs the domain's CHECK: the owner's to run.
  */
 Expr *
-migrate_expression_from_text(Relation rel, Oid owner, Oid type, int32 typmod, const char *text)
+migrate_expression_from_text(Relation rel, const char *name, Oid owner, Oid type, int32 typmod,
+							 const char *text)
 {
 	ParseState *pstate = make_parsestate(NULL);
 	ParseNamespaceItem *item;
@@ -378,7 +379,8 @@ migrate_expression_from_text(Relation rel, Oid owner, Oid type, int32 typmod, co
 	pin_constants_style();
 	raw = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
 	pstate->p_sourcetext = text;
-	item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL, false, false);
+	item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, makeAlias(name, NIL),
+										 false, false);
 	addNSItemToQuery(pstate, item, false, true, true);
 	expr = linitial_node(ResTarget,
 						 ((SelectStmt *) linitial_node(RawStmt, raw)->stmt)->targetList)->val;

@@ -107,9 +107,12 @@ extern Expr *migrate_expression_replace_columns(const Expr *expr, ColumnReplacer
 /* From the stored form to a relation's attributes, whose numbers attnos gives by position. */
 extern Expr *migrate_expression_bind(Expr *stored, const AttrNumber *attnos, int nattnos);
 
-/* The bound form from its qualified text, read as "owner": where the stored tree cannot be. */
-extern Expr *migrate_expression_from_text(Relation rel, Oid owner, Oid type, int32 typmod,
-										  const char *text);
+/*
+ * The bound form from its qualified text, read as "owner": where the stored tree cannot be.
+ * The text knows a row by the name of the managed table, be it a partition's.
+ */
+extern Expr *migrate_expression_from_text(Relation rel, const char *name, Oid owner, Oid type,
+										  int32 typmod, const char *text);
 
 /* The qualified text of a bound expression. */
 extern char *migrate_expression_to_text(Oid relid, Expr *expr);

@@ -40,13 +40,22 @@ fetch_index(Oid oid)
 							   Anum_pg_index_indexrelid, oid, SnapshotSelf);
 }
 
-static char
-relkind_of(Oid oid)
+/*
+ * The index of a partition that the server makes after one of the parent's is as
+ * good as that, which was looked at when it was made, or is a declared one.
+ */
+static bool
+is_of_concern(Oid oid)
 {
 	HeapTuple	tuple = migrate_catalog_row(RelationRelationId, ClassOidIndexId,
 											Anum_pg_class_oid, oid, SnapshotSelf);
+	Form_pg_class form;
 
-	return HeapTupleIsValid(tuple) ? ((Form_pg_class) GETSTRUCT(tuple))->relkind : '\0';
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	return (form->relkind == RELKIND_INDEX || form->relkind == RELKIND_PARTITIONED_INDEX) &&
+		!form->relispartition;
 }
 
 static bool
@@ -127,13 +136,12 @@ keeps_rows_apart(Form_pg_index index)
 void
 migrate_index_guard_check_create(Oid oid)
 {
-	char		relkind = relkind_of(oid);
 	HeapTuple	tuple;
 	Conversion *conversion;
 	Bitmapset  *columns;
 	int			attno = -1;
 
-	if (relkind != RELKIND_INDEX && relkind != RELKIND_PARTITIONED_INDEX)
+	if (!is_of_concern(oid))
 		return;
 	tuple = fetch_index(oid);
 	if (!HeapTupleIsValid(tuple) || !keeps_rows_apart((Form_pg_index) GETSTRUCT(tuple)))

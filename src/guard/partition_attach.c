@@ -275,6 +275,25 @@ set_not_null(const Newcomer *newcomer)
 		require(newcomer, lfirst(lc));
 }
 
+/*
+ * One that was detached before may have constraints that excuse the old form, of
+ * which the parent has made plain ones.
+ */
+static void
+drop_excused(const Newcomer *newcomer)
+{
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_list("SELECT format('DROP CONSTRAINT %I', c.conname)"
+										 " FROM pg_constraint c JOIN pg_depend d"
+										 "  ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid"
+										 " WHERE c.conrelid = $1 AND c.contype = 'c'"
+										 " AND d.refclassid = 'pg_proc'::regclass"
+										 " AND d.refobjid = 'migrate.excused(text)'::regprocedure",
+										 STORE_ARGS(store_relation(newcomer->relid))))
+		require(newcomer, lfirst(lc));
+}
+
 static void
 add_constraints(const Newcomer *newcomer)
 {
@@ -328,6 +347,7 @@ migrate_partition_prepare(const RangeVar *parent, const RangeVar *name)
 	add_new_columns(&newcomer);
 	check_unsaid_rows(&newcomer);
 	set_not_null(&newcomer);
+	drop_excused(&newcomer);
 	add_constraints(&newcomer);
 	return newcomer.relid;
 }

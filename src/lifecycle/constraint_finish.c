@@ -39,6 +39,7 @@
 
 #include "catalog/failure.h"
 #include "catalog/store.h"
+#include "catalog/try.h"
 #include "convert/expression.h"
 #include "guc.h"
 #include "lifecycle/breach.h"
@@ -244,7 +245,11 @@ replace_conditions(Oid root, List *constraints)
 		migrate_store_ddl(root, psprintf("ALTER TABLE %s%s", relation_sql(root), sql.data));
 }
 
-/* All at once: clients of the old form are to see either none of them in force, or all. */
+/*
+ * All at once: clients of the old form are to see either none of them in force, or
+ * all. All locks are got together, before the end of deferring would take that on
+ * the table: who holds a referenced one is not to be waited for with it.
+ */
 static ConstraintStep
 make_plain(Oid root, List *constraints, List *references)
 {
@@ -252,6 +257,8 @@ make_plain(Oid root, List *constraints, List *references)
 
 	if (any_broken(root, constraints, references))
 		return CONSTRAINTS_BROKEN;
+	migrate_lock_tables(migrate_reference_lock_referenced(references, locks),
+						"put constraints of new columns into force");
 	switch (migrate_deferral_end(root))
 	{
 		case DEFERRAL_OVER:
@@ -261,8 +268,6 @@ make_plain(Oid root, List *constraints, List *references)
 		case DEFERRAL_BLOCKED:
 			return CONSTRAINTS_BLOCKED;
 	}
-	migrate_lock_tables(migrate_reference_lock_referenced(references, locks),
-						"put constraints of new columns into force");
 	replace_conditions(root, constraints);
 	migrate_reference_make_plain(root, references);
 	return CONSTRAINTS_WORKED;
@@ -352,8 +357,8 @@ set_not_null(Oid root, List *constraints)
 	return CONSTRAINTS_WORKED;
 }
 
-ConstraintStep
-migrate_constraint_step(Oid root)
+static ConstraintStep
+take_step(Oid root)
 {
 	List	   *constraints = load_constraints(root, "excused");
 	List	   *references = migrate_reference_load_checked(root);
@@ -370,4 +375,36 @@ migrate_constraint_step(Oid root)
 	if (migrate_index_make_constraints(root))
 		return CONSTRAINTS_WORKED;
 	return CONSTRAINTS_STAND;
+}
+
+typedef struct Step
+{
+	Oid			root;
+	ConstraintStep result;
+} Step;
+
+static void
+try_step(void *context)
+{
+	Step	   *step = context;
+
+	step->result = take_step(step->root);
+}
+
+/*
+ * Others may be in the way who wait for this very transaction, as the builder of a
+ * partition's index does: they get on when we end it and come again.
+ */
+ConstraintStep
+migrate_constraint_step(Oid root)
+{
+	Step		step = {root, CONSTRAINTS_STAND};
+	ErrorData  *error = migrate_try(try_step, &step);
+
+	if (error == NULL)
+		return step.result;
+	if (!migrate_try_is_about_others(error))
+		ReThrowError(error);
+	FreeErrorData(error);
+	return CONSTRAINTS_BLOCKED;
 }

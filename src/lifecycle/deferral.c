@@ -24,8 +24,9 @@
  * (constraint_finish.c), so that a client of the old form has one moment from
  * which on more is asked of it, not two.
  *
- * Locks: the migrations' rows, not waited for, before the table, as everybody
- * has it who moves a migration; then AccessExclusiveLock (lifecycle/lock.c).
+ * Locks: the migrations' rows, not waited for, so that whoever moves a migration
+ * may have its row and wait for the table; AccessExclusiveLock (lifecycle/lock.c),
+ * which the caller has already where constraints come into force.
  * A crash leaves things as they were.
  */
 #include "postgres.h"

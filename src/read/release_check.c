@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/table.h"
+#include "catalog/namespace.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parse_node.h"
@@ -145,6 +146,16 @@ note_stars(CheckContext *context, List *targets)
 	}
 }
 
+/* Of EXCLUDED the parser lists all columns beforehand, named or not. */
+static void
+note_excluded(CheckContext *context, const OnConflictExpr *on_conflict)
+{
+	ListCell   *lc;
+
+	foreach(lc, on_conflict->exclRelTlist)
+		context->of_stars = lappend(context->of_stars, lfirst_node(TargetEntry, lc)->expr);
+}
+
 /* The columns that a statement assigns; where an INSERT names none, that is a "*" too. */
 static void
 check_assigned(CheckContext *context, const Query *query, List *targets)
@@ -203,11 +214,29 @@ check_node(Node *node, CheckContext *context)
 		if (query->commandType == CMD_SELECT)
 			note_stars(context, query->targetList);
 		note_stars(context, query->returningList);
+		if (query->onConflict)
+			note_excluded(context, query->onConflict);
 		(void) query_tree_walker(query, check_node, context, QTW_IGNORE_JOINALIASES);
 		context->queries = list_delete_first(context->queries);
 		return false;
 	}
 	return expression_tree_walker(node, check_node, context);
+}
+
+/* COPY of a list of columns; of a query, the server has that analyzed. */
+static void
+check_copy(CheckContext *context, const CopyStmt *copy)
+{
+	Oid			relid;
+	ListCell   *lc;
+
+	if (copy->relation == NULL || copy->attlist == NIL)
+		return;
+	relid = RangeVarGetRelid(copy->relation, AccessShareLock, true);
+	if (!OidIsValid(relid))
+		return;					/* the command will say so */
+	foreach(lc, copy->attlist)
+		check_column(context, relid, get_attnum(relid, strVal(lfirst(lc))), -1);
 }
 
 /* Did the client send it, and not a function of the database? */
@@ -222,11 +251,14 @@ check_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
 {
 	if (previous_post_parse_analyze)
 		previous_post_parse_analyze(pstate, query, jstate);
-	if (query->commandType != CMD_UTILITY && migrate_pin_is_set() && is_of_client(pstate))
+	if (migrate_pin_is_set() && is_of_client(pstate))
 	{
 		CheckContext context = {.pstate = pstate};
 
-		(void) check_node((Node *) query, &context);
+		if (query->commandType != CMD_UTILITY)
+			(void) check_node((Node *) query, &context);
+		else if (IsA(query->utilityStmt, CopyStmt))
+			check_copy(&context, (CopyStmt *) query->utilityStmt);
 	}
 }
 

@@ -5,8 +5,12 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use PsqlPipe;
 use Test::More;
 
 my $seconds = $ENV{MIGRATE_DEFER_SECONDS} // 3;
@@ -130,6 +134,27 @@ wait_until("SELECT phase = 'failed' FROM migrate.progress WHERE migration = 'emp
 sql('TRUNCATE emptied');
 sql("CALL migrate.run('emptied')");
 is(sql("SELECT state FROM migrate.status WHERE name = 'emptied'"), 'complete', 'complete after TRUNCATE');
+
+# Who writes to a referenced table for long does not have the end of deferring
+# keep others from the table.
+sql("CREATE TABLE kinds (id integer PRIMARY KEY); INSERT INTO kinds VALUES (1);
+	CREATE TABLE things (id integer PRIMARY KEY, kind text); INSERT INTO things VALUES (1, '1');
+	ALTER SYSTEM SET migrate.lock_timeout = '10s'; ALTER SYSTEM SET migrate.autostart = off");
+sql('SELECT pg_reload_conf()');
+sql("SELECT migrate.define('kind', 'things', add => 'kind_id integer REFERENCES kinds',
+		up => 'kind_id = kind::integer', on_error => 'defer');
+	SELECT migrate.expand('kind')");
+my $writer = PsqlPipe->new($node->connstr('postgres'));
+my $runner = PsqlPipe->new($node->connstr('postgres'));
+$writer->query('BEGIN; INSERT INTO kinds VALUES (2)');
+$runner->send("CALL migrate.run('things')");
+wait_until("SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'things'::regclass AND granted
+		AND mode = 'AccessExclusiveLock')", 'the end of deferring is tried');
+is(sql("SET lock_timeout = '30s'; SELECT count(*) FROM things"), '1', 'and lets others through');
+$writer->query('COMMIT');
+$runner->receive;
+is(sql("SELECT state FROM migrate.status WHERE name = 'kind'"), 'complete', 'it ends when it can');
+$_->close for ($writer, $runner);
 
 $node->stop;
 done_testing();
