@@ -12,8 +12,10 @@
  * in between finds the release retired when it next needs it: each change of
  * releases invalidates migrate.release, and what is kept here with it.
  *
- * Settings change what cached statements may say, and so such a change has them
- * analyzed again.
+ * The setting changes what statements may say and how writes are taken, so plans that
+ * are kept are made again after a change. A client's statements are looked at
+ * again then too; but not those of an SQL PREPARE from before, which cannot be told
+ * from a function's.
  */
 #include "postgres.h"
 
