@@ -17,7 +17,7 @@ SELECT migrate.define('phones', 'people', depends_on => '{split}', up => $$phone
 SELECT migrate.define('more', 'people', add => 'n int', up => 'n = id');
 SELECT migrate.define('more', 'people', depends_on => '{nobody}', add => 'n int', up => 'n = id');
 SELECT migrate.define('more', 'people', depends_on => '{more}', add => 'n int', up => 'n = id');
--- A merge has neither columns nor expressions, and touches no row.
+-- A merge has neither columns nor expressions.
 SELECT migrate.define('merged', 'people', depends_on => '{mails}');
 SELECT migrate.define('merged', 'people', depends_on => '{mails, phones}');
 
