@@ -7,7 +7,8 @@
 #	make soak MINUTES=60						the tests against a model, for that long
 #
 # New sources, tests and scripts are found by their folder and need no line here.
-# To build outside of this folder: make -f THIS/Makefile VPATH=THIS.
+# To build outside of this folder: make -f THIS/Makefile VPATH=THIS, after a "make clean"
+# here: make would take the objects that lie in this folder for its own.
 
 EXTENSION = migrate
 EXTVERSION = 0.1
