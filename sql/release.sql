@@ -3,6 +3,8 @@ CREATE DATABASE regress_migrate_release;
 \c regress_migrate_release
 CREATE EXTENSION migrate;
 CREATE TABLE people (id int PRIMARY KEY, full_name text NOT NULL DEFAULT '? ?', price int, note text);
+ALTER TABLE people ADD COLUMN gone int, ADD COLUMN gone2 int;
+ALTER TABLE people DROP COLUMN gone, DROP COLUMN gone2;
 COMMENT ON TABLE people IS 'everybody';
 COMMENT ON COLUMN people.note IS 'anything';
 INSERT INTO people SELECT g, 'A' || g || ' B', g, 'n' FROM generate_series(1, 3) g;
@@ -47,6 +49,7 @@ SELECT first_name FROM people WHERE id = 1;
 SELECT id FROM people WHERE EXISTS (SELECT FROM people p WHERE p.id > people.id AND p.last_name = 'Z');
 SELECT * FROM people WHERE id = 1;
 SELECT *, first_name FROM people WHERE id = 1;
+INSERT INTO people SELECT * FROM people WHERE false;
 UPDATE people SET last_name = 'X' WHERE id = 1;
 INSERT INTO people (id, first_name) VALUES (9, 'X');
 SELECT first_name FROM r2.people WHERE id = 1;

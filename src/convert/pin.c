@@ -22,6 +22,7 @@
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
@@ -125,11 +126,12 @@ look(void)
 
 /* ---- asking ---- */
 
+/* What replication applies is in the publisher's form, whatever the database is pinned to. */
 bool
 migrate_pin_is_set(void)
 {
 	return migrate_guc_release != NULL && migrate_guc_release[0] != '\0' &&
-		migrate_conversion_any();
+		!IsLogicalWorker() && migrate_conversion_any();
 }
 
 static void

@@ -156,6 +156,18 @@ note_excluded(CheckContext *context, const OnConflictExpr *on_conflict)
 		context->of_stars = lappend(context->of_stars, lfirst_node(TargetEntry, lc)->expr);
 }
 
+/* Of the names of a table's columns, those of dropped ones are empty. */
+static int
+count_columns(const RangeTblEntry *rte)
+{
+	int			count = 0;
+	ListCell   *lc;
+
+	foreach(lc, rte->eref->colnames)
+		count += strVal(lfirst(lc))[0] != '\0';
+	return count;
+}
+
 /* The columns that a statement assigns; where an INSERT names none, that is a "*" too. */
 static void
 check_assigned(CheckContext *context, const Query *query, List *targets)
@@ -166,7 +178,7 @@ check_assigned(CheckContext *context, const Query *query, List *targets)
 	if (rte->rtekind != RTE_RELATION)
 		return;
 	if (query->commandType == CMD_INSERT &&
-		list_length(targets) == list_length(rte->eref->colnames))
+		list_length(targets) == count_columns(rte))
 		return;
 	foreach(lc, targets)
 	{

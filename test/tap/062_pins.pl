@@ -8,7 +8,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('pins');
-$node->init;
+$node->init(allows_streaming => 'logical');
 $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'migrate'
 migrate.autostart = off
@@ -55,9 +55,27 @@ sql(q{SELECT migrate.retire_release('old')});
 like($err, qr/release "old" is retired/, 'a default that has gone wrong lets in, and fails what needs it');
 is($node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'client' ]), '1', 'but nothing else');
 
+# What is replicated speaks no release's form, whatever the database is pinned to.
+$node->safe_psql('other', 'CREATE TABLE r (id int PRIMARY KEY, a int); CREATE PUBLICATION p FOR TABLE r');
+$node->safe_psql('other', q{SELECT pg_create_logical_replication_slot('s', 'pgoutput')});
+sql(<<'SQL');
+CREATE TABLE r (id int PRIMARY KEY, a int);
+SELECT migrate.define('absolute', 'r', up => 'a = abs(a)');
+SELECT migrate.expand('absolute');
+SELECT migrate.create_release('newest');
+ALTER DATABASE postgres SET migrate.release = 'newest';
+SQL
+(my $publisher = $node->connstr('other')) =~ s/'/''/g;
+sql("CREATE SUBSCRIPTION s CONNECTION '$publisher' PUBLICATION p"
+	. q{ WITH (create_slot = false, slot_name = 's', copy_data = false)});
+$node->safe_psql('other', 'INSERT INTO r VALUES (1, -5)');
+$node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM r');
+is(sql('SELECT a FROM r'), '5', 'a replicated row is converted in a database that is pinned');
+sql('ALTER DATABASE postgres RESET migrate.release; DROP SUBSCRIPTION s');
+
 kill 'KILL', sql('SELECT pid FROM migrate.pinned_sessions()');
 $node->poll_query_until('postgres', 'SELECT true') until $node->psql('postgres', 'SELECT 1') == 0;
-is(pinned(), 'new 0, old 0', 'nor is one counted that was killed');
+is(pinned(), 'new 0, newest 0, old 0', 'nor is one counted that was killed');
 eval { $by_role->quit };
 
 done_testing();
