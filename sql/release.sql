@@ -10,7 +10,7 @@ COMMENT ON COLUMN people.note IS 'anything';
 INSERT INTO people SELECT g, 'A' || g || ' B', g, 'n' FROM generate_series(1, 3) g;
 SELECT migrate.create_release('2026.1');
 SELECT migrate.define('names', 'people', add => 'first_name text, last_name text',
-	up => $$first_name = split_part(full_name, ' ', 1), last_name = split_part(full_name, ' ', 2)$$,
+	up => $$first_name = nullif(split_part(full_name, ' ', 1), '-'), last_name = nullif(split_part(full_name, ' ', 2), '-')$$,
 	down => $$full_name = coalesce(first_name || ' ' || last_name, '- -')$$, remove => '{full_name}');
 SELECT migrate.define('price', 'people', add => 'price numeric(12,2)', up => 'price = old.price', down => 'price = new.price');
 SELECT migrate.create_release('2026.2', '{price}');
