@@ -108,6 +108,17 @@ INSERT INTO people (id, row_version) VALUES (30, 1);
 INSERT INTO people (id, row_version) VALUES (30, 99);
 SELECT nspname FROM pg_namespace WHERE nspname LIKE 'r_';
 
+-- For who is known to speak it, nothing is rewritten; in a stale row as in another.
+CREATE TABLE tags (id int PRIMARY KEY, tag text, shown text);
+INSERT INTO tags VALUES (1, 'Old', 'Old'), (2, 'Old', 'Old');
+SELECT migrate.define('shown', 'tags', up => 'shown = lower(tag)');
+SELECT migrate.expand('shown'), migrate.create_release('shown');
+UPDATE tags SET shown = shown WHERE id = 2;
+SET migrate.release = 'shown';
+UPDATE tags SET tag = 'New' RETURNING *;
+RESET migrate.release;
+UPDATE tags SET tag = 'Newer' RETURNING *;
+
 -- Whom it concerns.
 CREATE ROLE regress_release_stranger;
 SET ROLE regress_release_stranger;
