@@ -133,6 +133,14 @@ migrate_use_key(UseKey *key, Oid relation, AttrNumber attno, char kind,
 	strlcpy(key->application_name, application_name, NAMEDATALEN);
 }
 
+char *
+migrate_use_role_name(const UseKey *key)
+{
+	char	   *name = OidIsValid(key->role) ? GetUserNameFromId(key->role, true) : "";
+
+	return name != NULL ? name : psprintf("%u", key->role);
+}
+
 static uint32
 hash_key(const UseKey *key)
 {

@@ -46,6 +46,9 @@ extern void migrate_use_counter_init(void);
 extern void migrate_use_key(UseKey *key, Oid relation, AttrNumber attno, char kind,
 							Oid role, const char *application_name);
 
+/* The name of its role; the number of one that was dropped; empty where it has none. */
+extern char *migrate_use_role_name(const UseKey *key);
+
 /* The counter for a key, made if need be; false where there is no room for any. */
 extern bool migrate_use_counter_find(const UseKey *key, TimestampTz now, UseCounterRef *ref);
 

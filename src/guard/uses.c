@@ -11,7 +11,6 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -24,15 +23,6 @@
 #include "guard/uses.h"
 
 /* ---- in shared memory ---- */
-
-/* A role that was dropped is told by its number. */
-static char *
-role_name(Oid role)
-{
-	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : "";
-
-	return name != NULL ? name : psprintf("%u", role);
-}
 
 /* NULL where the column has gone. */
 static ColumnUse *
@@ -47,7 +37,7 @@ from_counter(const UseCount *count)
 	use->relation = count->key.relation;
 	use->column = column;
 	use->writes = count->key.kind == USE_WRITE;
-	use->role = role_name(count->key.role);
+	use->role = migrate_use_role_name(&count->key);
 	use->application_name = pstrdup(count->key.application_name);
 	use->first_used = count->first_used;
 	use->last_used = count->last_used;

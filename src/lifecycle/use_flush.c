@@ -14,7 +14,6 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -50,14 +49,6 @@ migrate_use_flush_init(void)
 	RegisterXactCallback(xact_callback, NULL);
 }
 
-static char *
-role_name(Oid role)
-{
-	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : "";
-
-	return name != NULL ? name : psprintf("%u", role);
-}
-
 static StoreArg
 store_time(TimestampTz time)
 {
@@ -88,7 +79,7 @@ write_count(const UseCount *count)
 	migrate_store_execute_latest(&plan, WRITE_COUNT,
 								 STORE_ARGS(store_relation(key->relation), store_name(column),
 											store_text(key->kind == USE_WRITE ? "write" : "read"),
-											store_name(role_name(key->role)),
+											store_name(migrate_use_role_name(key)),
 											store_text(key->application_name),
 											store_time(count->first_used),
 											store_time(count->last_used),

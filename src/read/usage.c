@@ -41,6 +41,7 @@
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -71,6 +72,24 @@ typedef struct KnownUse
 #define KNOWN_USES	64
 
 static KnownUse known_uses[KNOWN_USES];
+
+/*
+ * Which columns of a relation are deprecated, kept here at hand. Forgotten when
+ * the relation is invalidated.
+ */
+typedef struct Watched
+{
+	Oid			relid;
+	bool		valid;
+	Oid			root;
+	bool		only_counted;	/* nobody is warned or refused */
+	Bitmapset  *columns;		/* as Conversion.deprecated; in TopMemoryContext */
+} Watched;
+
+#define WATCHED_RELATIONS	64
+
+static Watched watched_relations[WATCHED_RELATIONS];
+static uint32 times_forgotten = 0;
 
 /* What a statement is to be told of: the sternest that some column of it asks for. */
 typedef struct Verdict
@@ -125,15 +144,15 @@ find_counter(KnownUse *use, const Conversion *conversion, TimestampTz now)
 }
 
 static bool
-is_same_use(const KnownUse *use, const Conversion *conversion, AttrNumber attno, char kind)
+is_same_use(const KnownUse *use, const Watched *watched, AttrNumber attno, char kind)
 {
-	return use->relid == conversion->relid && use->attno == attno && use->kind == kind &&
-		use->root == conversion->root && use->role == GetOuterUserId() &&
+	return use->relid == watched->relid && use->attno == attno && use->kind == kind &&
+		use->root == watched->root && use->role == GetOuterUserId() &&
 		use->ignore_changes == migrate_guc_usage_ignore_changes &&
 		strcmp(use->application_name, application_name) == 0;
 }
 
-/* Who is at work here; valid when all is known. */
+/* Who is at work here; false where there is no room to count it. */
 static bool
 learn_use(KnownUse *use, const Conversion *conversion, AttrNumber attno, char kind,
 		  TimestampTz now)
@@ -152,30 +171,96 @@ learn_use(KnownUse *use, const Conversion *conversion, AttrNumber attno, char ki
 	return true;
 }
 
-/* False where the use does not count. */
+static KnownUse *
+place_of_use(Oid relid, AttrNumber attno, char kind)
+{
+	return &known_uses[(relid * 31 + attno * 2 + kind) % KNOWN_USES];
+}
+
+/* Count a use as before; false where it was not counted before. */
+static bool
+count_again(const Watched *watched, AttrNumber attno, char kind)
+{
+	KnownUse   *use = place_of_use(watched->relid, attno, kind);
+
+	return is_same_use(use, watched, attno, kind) &&
+		(use->ignored || migrate_use_counter_add(use->counter, GetCurrentTimestamp()));
+}
+
+/* Count a use; false where it does not count. */
 static bool
 count_use(const Conversion *conversion, AttrNumber attno, char kind)
 {
-	KnownUse   *use = &known_uses[(conversion->relid * 31 + attno * 2 + kind) % KNOWN_USES];
+	KnownUse   *use = place_of_use(conversion->relid, attno, kind);
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (!is_same_use(use, conversion, attno, kind) &&
-		!learn_use(use, conversion, attno, kind, now))
-	{
-		migrate_use_counter_lose(now);
-		return true;
-	}
-	if (use->ignored)
-		return false;
-	while (!migrate_use_counter_add(use->counter, now))
+	do
 	{
 		if (!learn_use(use, conversion, attno, kind, now))
 		{
 			migrate_use_counter_lose(now);
 			return true;
 		}
-	}
+	} while (!use->ignored && !migrate_use_counter_add(use->counter, now));
+	return !use->ignored;
+}
+
+/* ---- what is deprecated ---- */
+
+/* May be called at any time, so it frees nothing. */
+static void
+forget_watched(Datum arg, Oid relid)
+{
+	times_forgotten++;
+	for (int i = 0; i < WATCHED_RELATIONS; i++)
+		if (!OidIsValid(relid) || watched_relations[i].relid == relid)
+			watched_relations[i].valid = false;
+}
+
+static bool
+is_only_counted(const Conversion *conversion)
+{
+	for (int i = 0; i < conversion->nlive; i++)
+		if (conversion->live[i].deprecation > DEPRECATION_LOG)
+			return false;
 	return true;
+}
+
+/*
+ * The caller has the relation locked. What an invalidation came for while it
+ * was learnt is learnt again the next time. To learn may be to run statements that
+ * come here, so nothing is written before the end.
+ */
+static void
+learn_watched(Watched *watched, Oid relid)
+{
+	uint32		before = times_forgotten;
+	Conversion *conversion = migrate_conversion_get(relid);
+	Bitmapset  *columns = NULL;
+
+	if (conversion != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		columns = bms_copy(conversion->deprecated);
+		MemoryContextSwitchTo(old);
+	}
+	bms_free(watched->columns);
+	watched->columns = columns;
+	watched->relid = relid;
+	watched->root = conversion == NULL ? relid : conversion->root;
+	watched->only_counted = conversion == NULL || is_only_counted(conversion);
+	watched->valid = times_forgotten == before;
+}
+
+static const Watched *
+get_watched(Oid relid)
+{
+	Watched    *watched = &watched_relations[relid % WATCHED_RELATIONS];
+
+	if (watched->relid != relid || !watched->valid)
+		learn_watched(watched, relid);
+	return watched;
 }
 
 /* ---- what a statement uses ---- */
@@ -199,37 +284,44 @@ judge(Verdict *verdict, const Conversion *conversion, AttrNumber attno, char kin
 }
 
 static void
-note_column(Verdict *verdict, const Conversion *conversion, AttrNumber attno, char kind)
+note_column(Verdict *verdict, Oid relid, AttrNumber attno, char kind)
 {
-	if (count_use(conversion, attno, kind))
+	const Watched *watched = get_watched(relid);
+	Conversion *conversion;
+
+	if (watched->only_counted && count_again(watched, attno, kind))
+		return;
+	conversion = migrate_conversion_get(relid);
+	if (conversion != NULL && count_use(conversion, attno, kind))
 		judge(verdict, conversion, attno, kind);
 }
 
 /* Of the sets of columns, a whole row is column zero, and can only be read. */
 static void
-note_relation(Verdict *verdict, const Conversion *conversion, const CompatPermissions *rights)
+note_relation(Verdict *verdict, const CompatPermissions *rights)
 {
 	bool		whole_row = bms_is_member(COLUMN_MEMBER(InvalidAttrNumber), rights->selectedCols);
 	int			member = COLUMN_MEMBER(InvalidAttrNumber);
 
-	while ((member = bms_next_member(conversion->deprecated, member)) >= 0)
+	while ((member = bms_next_member(get_watched(rights->relid)->columns, member)) >= 0)
 	{
 		AttrNumber	attno = member + FirstLowInvalidHeapAttributeNumber;
 
 		if (whole_row || bms_is_member(member, rights->selectedCols))
-			note_column(verdict, conversion, attno, USE_READ);
+			note_column(verdict, rights->relid, attno, USE_READ);
 		if (bms_is_member(member, rights->insertedCols) ||
 			bms_is_member(member, rights->updatedCols))
-			note_column(verdict, conversion, attno, USE_WRITE);
+			note_column(verdict, rights->relid, attno, USE_WRITE);
 	}
 }
 
 static bool
-is_touched(const Conversion *conversion, const CompatPermissions *rights)
+is_touched(const Watched *watched, const CompatPermissions *rights)
 {
-	return bms_overlap(conversion->deprecated, rights->selectedCols) ||
-		bms_overlap(conversion->deprecated, rights->insertedCols) ||
-		bms_overlap(conversion->deprecated, rights->updatedCols);
+	return watched->columns != NULL &&
+		(bms_overlap(watched->columns, rights->selectedCols) ||
+		 bms_overlap(watched->columns, rights->insertedCols) ||
+		 bms_overlap(watched->columns, rights->updatedCols));
 }
 
 /* ---- telling ---- */
@@ -250,7 +342,8 @@ new_columns(const Verdict *verdict)
 static int
 hint(const Verdict *verdict)
 {
-	if (bms_is_empty(verdict->migration->added))
+	if (bms_is_empty(verdict->migration->added) ||
+		bms_is_member(verdict->attno, verdict->migration->replaced))
 		return 0;
 	return errhint("Use the new columns: %s.", new_columns(verdict));
 }
@@ -321,8 +414,26 @@ is_watched(void)
 	return migrate_conversion_any_deprecated() && !is_our_worker();
 }
 
+/*
+ * Foreign keys ask in a security context that nobody else sets, and with an
+ * operator's qualified name. The latter tells their queries from those of
+ * triggers that fire under them.
+ */
+static bool
+is_of_foreign_key(const char *sql)
+{
+	return InNoForceRLSOperation() && strstr(sql, " OPERATOR(") != NULL;
+}
+
+static bool
+is_ours(const char *sql)
+{
+	return strncmp(sql, MIGRATE_OWN_SQL, strlen(MIGRATE_OWN_SQL)) == 0;
+}
+
+/* Of a statement, if it has a text (NULL: COPY). */
 static void
-note_uses(List *entries)
+note_uses(List *entries, const char *sql)
 {
 	Verdict		verdict = {DEPRECATION_NONE};
 	ListCell   *lc;
@@ -330,33 +441,15 @@ note_uses(List *entries)
 	foreach(lc, entries)
 	{
 		const CompatPermissions *rights = lfirst(lc);
-		Conversion *conversion;
 
-		if (!compat_asks_for_rights(rights))
+		if (!compat_asks_for_rights(rights) ||
+			!is_touched(get_watched(rights->relid), rights))
 			continue;
-		conversion = migrate_conversion_get(rights->relid);
-		if (conversion != NULL && conversion->deprecated != NULL &&
-			is_touched(conversion, rights))
-			note_relation(&verdict, conversion, rights);
+		if (sql != NULL && (is_of_foreign_key(sql) || is_ours(sql)))
+			return;
+		note_relation(&verdict, rights);
 	}
 	tell(&verdict);
-}
-
-/*
- * Foreign keys ask in a security context that nobody else sets, and with an
- * operator's qualified name. The latter tells their queries from those of
- * triggers that fire under them.
- */
-static bool
-is_of_foreign_key(const QueryDesc *query)
-{
-	return InNoForceRLSOperation() && strstr(query->sourceText, " OPERATOR(") != NULL;
-}
-
-static bool
-is_ours(const QueryDesc *query)
-{
-	return strncmp(query->sourceText, MIGRATE_OWN_SQL, strlen(MIGRATE_OWN_SQL)) == 0;
 }
 
 static void
@@ -369,10 +462,10 @@ usage_ExecutorStart(QueryDesc *query, int eflags)
 		standard_ExecutorStart(query, eflags);
 	starting_range_table = NULL;
 
-	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && is_watched() &&
-		!is_of_foreign_key(query) && !is_ours(query))
+	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && is_watched())
 		note_uses(compat_permissions(query->plannedstmt->rtable,
-									 compat_plan_perminfos(query->plannedstmt)));
+									 compat_plan_perminfos(query->plannedstmt)),
+				  query->sourceText);
 }
 
 /* ---- COPY of a table ---- */
@@ -385,7 +478,7 @@ usage_ExecutorCheckPerms(COMPAT_CHECK_PERMS_PARAMETERS)
 		next_ExecutorCheckPerms(COMPAT_CHECK_PERMS_ARGUMENTS);
 
 	if (ok && ereport_on_violation && range_table != starting_range_table && is_watched())
-		note_uses(compat_permissions(range_table, COMPAT_CHECK_PERMS_INFOS));
+		note_uses(compat_permissions(range_table, COMPAT_CHECK_PERMS_INFOS), NULL);
 	return ok;
 }
 
@@ -415,4 +508,5 @@ migrate_usage_init(void)
 	ExecutorCheckPerms_hook = usage_ExecutorCheckPerms;
 	next_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = usage_ProcessUtility;
+	CacheRegisterRelcacheCallback(forget_watched, (Datum) 0);
 }
