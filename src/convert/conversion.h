@@ -46,6 +46,7 @@ typedef struct LiveMigration
 	bool		proof_due;		/* no constraint holds new rows to its version yet */
 	Deprecation deprecation;	/* of the columns that it removes */
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
+	char	   *lacked_by;		/* the oldest release in support that lacks it; NULL: none */
 	Bitmapset  *added;			/* attributes of the new form */
 	Bitmapset  *rewritten;		/* attributes that up assigns in place */
 	Bitmapset  *removed;		/* attributes that contract will drop */
@@ -77,6 +78,7 @@ typedef struct Conversion
 	bool		all_inlinable;	/* every expression of every live migration is */
 	Bitmapset  *touched;		/* what any live migration adds, removes, reads or assigns */
 	bool		defers;			/* of some live migration writes may be deferred at present */
+	bool		has_minimum;	/* some live migration is lacked by a release in support */
 
 	/*
 	 * The columns that deprecated migrations remove, and column zero, the whole
@@ -139,6 +141,9 @@ extern Conversion *migrate_conversion_expect(Oid relid, Oid root, List *migratio
 
 /* Is a write for which up of the migration fails stored all the same, without it? */
 extern bool migrate_conversion_may_defer(const LiveMigration *migration);
+
+/* Does the state in which the catalog has a migration count as live? */
+extern bool migrate_conversion_is_live_state(const char *state);
 
 /* What a word of migrate.deprecate() stands for; DEPRECATION_NONE: nothing. */
 extern Deprecation migrate_conversion_deprecation(const char *name);

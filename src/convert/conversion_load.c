@@ -31,6 +31,7 @@
 #include "convert/conversion_private.h"
 #include "convert/expression.h"
 #include "convert/generated.h"
+#include "convert/minimum.h"
 #include "convert/rows.h"
 #include "convert/subquery.h"
 #include "migrate.h"
@@ -300,8 +301,8 @@ is_complete_state(const char *state)
 	return strcmp(state, "complete") == 0;
 }
 
-static bool
-is_live_state(const char *state)
+bool
+migrate_conversion_is_live_state(const char *state)
 {
 	return strcmp(state, "expanded") == 0 || is_complete_state(state);
 }
@@ -384,7 +385,7 @@ load_live(const Shape *shape, Conversion *conversion)
 		return;
 	while (rows_next(&rows))
 	{
-		if (!is_live_state(rows_get_text(&rows, "state")))
+		if (!migrate_conversion_is_live_state(rows_get_text(&rows, "state")))
 			continue;
 		if (conversion->nlive == MIGRATE_MAX_LIVE)
 			elog(ERROR, "more than %d live migrations on one table", MIGRATE_MAX_LIVE);
@@ -503,6 +504,7 @@ load_shape(const Shape *shape, Conversion *conversion)
 	conversion->touched = all_touched(conversion);
 	conversion->deprecated = all_deprecated(conversion);
 	conversion->defers = any_may_defer(conversion);
+	migrate_minimum_note(conversion);
 }
 
 static Conversion *
@@ -648,7 +650,7 @@ migrate_conversion_load_summary(LiveSummary *summary)
 	{
 		char	   *state = rows_get_text(&rows, "state");
 
-		if (!is_live_state(state))
+		if (!migrate_conversion_is_live_state(state))
 			continue;
 		summary->any = true;
 		if (rows_get_text(&rows, "deprecation") != NULL)
