@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $transactions = $ENV{TRANSACTIONS} // 500;	# of each of four clients
+my $transactions = $ENV{TRANSACTIONS} // 250;	# of each of four clients
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(allows_streaming => 1);
