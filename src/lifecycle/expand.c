@@ -437,7 +437,7 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 	if (migrate_deferral_concerns(migration))
 	{
 		due = condition;
-		condition = migrate_deferral_condition(migration->relid, managed->version_column);
+		condition = migrate_proof_weak_condition(migration->relid, managed->version_column);
 	}
 
 	migrate_store_ddl(migration->relid,
