@@ -193,20 +193,13 @@ load_migrations(const char *sql, int nargs, const StoreArg *args)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	StoreIdentity self;
-	Oid			types[2];
-	Datum		values[2];
 	List	   *result = NIL;
+	uint64		rows;
 
-	Assert(nargs <= lengthof(types));
-	for (int i = 0; i < nargs; i++)
-	{
-		types[i] = args[i].type;
-		values[i] = args[i].value;
-	}
 	migrate_store_become_owner(&self);
 	SPI_connect();
-	SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	rows = migrate_store_spi(sql, nargs, args);
+	for (uint64 i = 0; i < rows; i++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
@@ -320,7 +313,7 @@ migrate_migration_move(Migration *migration, MigrationState state,
 {
 	const char *column = state < lengthof(state_columns) ? state_columns[state] : NULL;
 	char	   *sql = psprintf("UPDATE migrate.migration SET state = $2%s%s WHERE name = $1",
-							   column ? psprintf(", %s = now()", column) : "",
+							   column ? psprintf(", %s = clock_timestamp()", column) : "",
 							   state == MIGRATION_COMPLETE ?
 							   ", completed_xid = pg_current_xact_id()" : "");
 

@@ -120,7 +120,7 @@ refuse(const Migration *migration, List *findings)
 static bool
 gate_is_open(const Migration *migration, List *skip, bool may_wait)
 {
-	List	   *findings = migrate_gate_run(migration, skip);
+	List	   *findings = migrate_gate_run(migration, skip, false);
 	bool		open = true;
 	bool		hopeless = !may_wait;
 	ListCell   *lc;

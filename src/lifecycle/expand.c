@@ -67,6 +67,7 @@
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
 #include "lifecycle/reference.h"
+#include "lifecycle/release.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
@@ -479,6 +480,7 @@ migrate_lifecycle_expand(const char *name)
 		return;
 	check_all(migration);
 
+	migrate_release_hold();
 	migrate_reference_lock_others(migration);
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
 	check_all(migration);
