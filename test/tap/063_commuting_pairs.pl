@@ -22,7 +22,7 @@ use Test::More;
 
 use PsqlPipe;
 
-my $pairs = $ENV{MIGRATE_PAIRS} // 10;
+my $pairs = $ENV{MIGRATE_PAIRS} // 8;
 my $seed = $ENV{MIGRATE_MODEL_SEED} // int(rand(1_000_000_000));
 my @old = map { "c$_" } 0 .. 4;
 my $generated = 'g';
