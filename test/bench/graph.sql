@@ -76,7 +76,7 @@ CREATE PROCEDURE contract_all() LANGUAGE plpgsql AS $$
 DECLARE m text;
 BEGIN
 	FOR m IN SELECT p.migration FROM migrate.plan() p WHERE action = 'contract' LOOP
-		PERFORM migrate.contract(m);
+		PERFORM migrate.contract(m, skip => '{window,usage}');
 		COMMIT;
 	END LOOP;
 END $$;
