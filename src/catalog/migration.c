@@ -288,8 +288,8 @@ migrate_migration_leaves(Oid relid)
 	return names_of(load_migrations("SELECT " MIGRATION_COLUMNS
 									" FROM migrate.migration m"
 									" WHERE relation = $1 AND state <> 'rolled back'"
-									" AND NOT EXISTS (SELECT FROM migrate.migration d"
-									"  WHERE m.name = ANY (d.depends_on) AND d.relation = $1"
+									" AND m.name NOT IN (SELECT unnest(d.depends_on)"
+									"  FROM migrate.migration d WHERE d.relation = $1"
 									"  AND d.state <> 'rolled back')"
 									" ORDER BY seq",
 									STORE_ARGS(store_relation(relid))));

@@ -105,6 +105,7 @@ missing_packages()
 			libc6-dev) have_file stdio.h && have_file sys/types.h ;;
 			binutils) command -v nm ;;
 			perl) command -v prove ;;
+			graphviz) command -v dot ;;
 			libipc-run-perl) perl -MIPC::Run -e 1 ;;
 			clang-format-* | sqlsmith) command -v "$package" ;;
 			libkrb5-dev) have_file gssapi/gssapi.h ;;
