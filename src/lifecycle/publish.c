@@ -213,13 +213,15 @@ has_its_name(List *tables, const Shown *table)
 static void
 publish_table(const Shown *table, const char *release, const char *schema)
 {
+	List	   *to_run;
 	ListCell   *lc;
 
 	LockRelationOid(table->relid, AccessShareLock);
-	foreach(lc, migrate_store_fetch_list(statements,
-										 STORE_ARGS(store_relation(table->relid), store_text(release),
-													store_name(schema), store_name(table->name),
-													store_oid(table->view))))
+	to_run = migrate_store_fetch_list(statements,
+									  STORE_ARGS(store_relation(table->relid), store_text(release),
+												 store_name(schema), store_name(table->name),
+												 store_oid(table->view)));
+	foreach(lc, to_run)
 		run(lfirst(lc));
 	if (OidIsValid(table->view))
 		migrate_store_execute("DELETE FROM migrate.published_view WHERE view = $1",
