@@ -26,7 +26,7 @@ sub sql { my ($db, $sql) = @_; return $node->safe_psql($db, $sql); }
 sub expand
 {
 	my ($db, $n) = @_;
-	my $up = (undef, 'note = lower(note)', q{note = note || '!'}, q{note = note || '?'})[$n];
+	my $up = (undef, 'note = lower(note)', 'note = rtrim(note)', 'note = ltrim(note)')[$n];
 	sql($db, "SELECT migrate.define('m$n', 't', up => \$\$$up\$\$)");
 	sql($db, "SELECT migrate.expand('m$n')");
 	sql($db, "SELECT migrate.create_release('release $n')");
