@@ -38,7 +38,7 @@ static bool
 catalog_is_whole(void)
 {
 	static const char *const tables[] = {
-		"managed", "migration", "added_column", "added_constraint", "added_reference",
+		"managed", "formerly_managed", "migration", "added_column", "added_constraint", "added_reference",
 		"assignment", "assignment_tree", "backfill", "declared_index", "failure", "event",
 	};
 
@@ -68,6 +68,7 @@ migrate_ddl_follow_drop_table(Oid relid)
 	migrate_store_execute("WITH gone AS (DELETE FROM migrate.migration"
 						  "  WHERE relation = $1 RETURNING name),"
 						  " managed AS (DELETE FROM migrate.managed WHERE relation = $1),"
+						  " formerly AS (DELETE FROM migrate.formerly_managed WHERE relation = $1),"
 						  " backfill AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 OR root = $1),"
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
@@ -238,6 +239,15 @@ rename_in_footprints(Oid relid, const char *from, const char *to)
 						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
 }
 
+/* The row version itself, while nothing is live. */
+static void
+rename_version_column(Oid relid, const char *from, const char *to)
+{
+	migrate_store_execute("UPDATE migrate.managed SET version_column = $3"
+						  " WHERE relation = $1 AND version_column = $2",
+						  STORE_ARGS(store_relation(relid), store_name(from), store_name(to)));
+}
+
 void
 migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum)
 {
@@ -256,6 +266,24 @@ migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum)
 	rename_in_definitions(relid, from, to);
 	rename_in_references(relid, from, to);
 	rename_in_footprints(relid, from, to);
+	rename_version_column(relid, from, to);
+}
+
+/*
+ * The row version goes: while nothing is live, that gives the table back. What is
+ * kept is the newest version, from which it would go on if it were managed again.
+ */
+void
+migrate_ddl_follow_drop_column(Oid relid, AttrNumber attnum)
+{
+	if (may_be_known(relid))
+		migrate_store_execute("WITH gone AS (DELETE FROM migrate.managed WHERE relation = $1"
+							  "  AND version_column = $2 AND NOT EXISTS (SELECT FROM migrate.migration m"
+							  "   WHERE m.relation = $1 AND m.state IN ('expanded', 'complete'))"
+							  "  RETURNING relation, version)"
+							  " INSERT INTO migrate.formerly_managed SELECT * FROM gone",
+							  STORE_ARGS(store_relation(relid),
+										 store_name(get_attname(relid, attnum, false))));
 }
 
 /* ---- triggers ---- */

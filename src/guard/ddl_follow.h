@@ -5,7 +5,9 @@
 #ifndef MIGRATE_GUARD_DDL_FOLLOW_H
 #define MIGRATE_GUARD_DDL_FOLLOW_H
 
+/* An object is about to be dropped. */
 extern void migrate_ddl_follow_drop_table(Oid relid);
+extern void migrate_ddl_follow_drop_column(Oid relid, AttrNumber attnum);
 
 /* An object was altered by the current command, and may have another name or owner. */
 extern void migrate_ddl_follow_alter_relation(Oid relid);

@@ -84,7 +84,9 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 	{
 		if (migrate_guc_guard)
 			migrate_drop_guard_check_drop(class, oid, subid);
-		if (class == RelationRelationId && subid == 0 && !is_internal_drop(arg))
+		if (class == RelationRelationId && subid != 0)
+			migrate_ddl_follow_drop_column(oid, subid);
+		else if (class == RelationRelationId && !is_internal_drop(arg))
 			migrate_ddl_follow_drop_table(oid);
 	}
 	else if (access == OAT_POST_ALTER)

@@ -194,10 +194,23 @@ load_managed(Oid relid)
 	return managed;
 }
 
+/* What the numbers begin with: they never go back, also where the table was given back. */
+static char *
+first_version(Oid relid)
+{
+	char	   *version = migrate_store_fetch("DELETE FROM migrate.formerly_managed"
+											  " WHERE relation = $1 RETURNING version",
+											  STORE_ARGS(store_relation(relid)));
+
+	return version ? version : psprintf("%d", MIGRATE_FIRST_VERSION);
+}
+
 /* Add the row version. The caller has the lock. */
 static Managed *
 begin_to_manage(Oid relid, const char *version_column)
 {
+	char	   *version;
+
 	if (get_attnum(relid, version_column) != InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_COLUMN),
@@ -206,14 +219,35 @@ begin_to_manage(Oid relid, const char *version_column)
 				 errdetail("The row version would have that name."),
 				 errhint("Call migrate.manage(%s, version_column => ...) with another name first.",
 						 quote_literal_cstr(migrate_store_relation_sql(relid)))));
-	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %d",
+	version = first_version(relid);
+	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %s",
 									  migrate_store_relation_sql(relid),
-									  quote_identifier(version_column), MIGRATE_FIRST_VERSION));
+									  quote_identifier(version_column), version));
 	migrate_store_execute("INSERT INTO migrate.managed (relation, version_column, version, floor)"
 						  " VALUES ($1, $2, $3, $3)",
 						  STORE_ARGS(store_relation(relid), store_name(version_column),
-									 store_int(MIGRATE_FIRST_VERSION)));
+									 store_int(pg_strtoint32(version))));
 	return load_managed(relid);
+}
+
+/* While nothing is live nobody keeps the column from being altered. */
+static void
+check_version_column(Oid relid, const Managed *managed)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(relid, managed->version_column);
+	bool		is_whole = HeapTupleIsValid(tuple) &&
+		((Form_pg_attribute) GETSTRUCT(tuple))->atttypid == INT4OID &&
+		((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!is_whole)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" is no row version any more",
+						managed->version_column, get_rel_name(relid)),
+				 errdetail("It has to be of type integer, and NOT NULL."),
+				 errhint("Change it back; or drop it, and it is made anew.")));
 }
 
 void
@@ -486,6 +520,7 @@ migrate_lifecycle_expand(const char *name)
 	managed = load_managed(migration->relid);
 	if (managed == NULL)
 		managed = begin_to_manage(migration->relid, "row_version");
+	check_version_column(migration->relid, managed);
 	version = managed->version + 1;
 	alter_table(migration, managed, version);
 	record_expanded(migration, version);
