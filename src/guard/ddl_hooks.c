@@ -155,11 +155,10 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	List	   *conversions = NIL;
 	List	   *copies = NIL;
 
-	if (migrate_guc_guard && !IsBinaryUpgrade)
-	{
+	if (!IsBinaryUpgrade)
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+	if (migrate_guc_guard && !IsBinaryUpgrade)
 		copies = migrate_table_copies_expect(pstmt->utilityStmt);
-	}
 	if (renames(pstmt->utilityStmt) && migrate_conversion_any())
 		conversions = migrate_expression_before_rename();
 	if (migrate_guc_guard && migrate_statement_switches_triggers(pstmt->utilityStmt))

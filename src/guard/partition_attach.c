@@ -275,22 +275,43 @@ set_not_null(const Newcomer *newcomer)
 		require(newcomer, lfirst(lc));
 }
 
+List *
+migrate_partition_excused(Oid relid)
+{
+	return migrate_store_fetch_list("SELECT format('DROP CONSTRAINT %I', c.conname)"
+									" FROM pg_constraint c JOIN pg_depend d"
+									"  ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid"
+									" WHERE c.conrelid = $1 AND c.contype = 'c'"
+									" AND d.refclassid = 'pg_proc'::regclass"
+									" AND d.refobjid = 'migrate.excused(text)'::regprocedure",
+									STORE_ARGS(store_relation(relid)));
+}
+
 /*
- * One that was detached before may have constraints that excuse the old form, of
- * which the parent has made plain ones.
+ * One that was detached past the guard may have constraints that excuse the old form, of
+ * which the parent has made plain ones; and a proof that is not valid, or, from while
+ * writes were deferred, of another condition. The server would not take it with those.
  */
 static void
-drop_excused(const Newcomer *newcomer)
+drop_outdated(const Newcomer *newcomer)
 {
+	List	   *outdated = migrate_partition_excused(newcomer->relid);
 	ListCell   *lc;
 
-	foreach(lc, migrate_store_fetch_list("SELECT format('DROP CONSTRAINT %I', c.conname)"
-										 " FROM pg_constraint c JOIN pg_depend d"
-										 "  ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid"
-										 " WHERE c.conrelid = $1 AND c.contype = 'c'"
-										 " AND d.refclassid = 'pg_proc'::regclass"
-										 " AND d.refobjid = 'migrate.excused(text)'::regprocedure",
-										 STORE_ARGS(store_relation(newcomer->relid))))
+	outdated = list_concat(outdated,
+						   migrate_store_fetch_list("SELECT format('DROP CONSTRAINT %I', c.conname)"
+													" FROM pg_constraint c JOIN pg_constraint p USING (conname)"
+													" CROSS JOIN LATERAL (SELECT"
+													"  pg_get_expr(c.conbin, c.conrelid) AS child,"
+													"  pg_get_expr(p.conbin, p.conrelid) AS parent) text"
+													" WHERE c.conrelid = $1 AND p.conrelid = $2"
+													" AND c.contype = 'c' AND p.contype = 'c'"
+													" AND conname = ANY ($3)"
+													" AND (child <> parent OR p.convalidated AND NOT c.convalidated)",
+													STORE_ARGS(store_relation(newcomer->relid),
+															   store_relation(newcomer->parent),
+															   store_name_array(migrate_migration_constraints(newcomer->root)))));
+	foreach(lc, outdated)
 		require(newcomer, lfirst(lc));
 }
 
@@ -347,7 +368,7 @@ migrate_partition_prepare(const RangeVar *parent, const RangeVar *name)
 	add_new_columns(&newcomer);
 	check_unsaid_rows(&newcomer);
 	set_not_null(&newcomer);
-	drop_excused(&newcomer);
+	drop_outdated(&newcomer);
 	add_constraints(&newcomer);
 	return newcomer.relid;
 }

@@ -19,4 +19,7 @@ extern Oid	migrate_partition_prepare(const RangeVar *parent, const RangeVar *nam
 /* An error where a relation is or has a partition of a kind whose rows cannot be converted. */
 extern void migrate_partition_check(const Conversion *conversion);
 
+/* What drops a table's constraints that excuse the old form: actions of ALTER TABLE. */
+extern List *migrate_partition_excused(Oid relid);
+
 #endif							/* MIGRATE_GUARD_PARTITION_ATTACH_H */
