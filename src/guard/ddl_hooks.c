@@ -29,6 +29,7 @@
 #include "guard/ddl_follow.h"
 #include "guard/ddl_hooks.h"
 #include "guard/drop_guard.h"
+#include "guard/expression_dependencies.h"
 #include "guard/function_guard.h"
 #include "guard/index_guard.h"
 #include "guard/inherit_guard.h"
@@ -37,6 +38,7 @@
 #include "guard/table_copy.h"
 #include "guard/trigger_guard.h"
 #include "guc.h"
+#include "migrate.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
 static ProcessUtility_hook_type next_process_utility_hook = NULL;
@@ -110,6 +112,16 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 		migrate_trigger_guard_check_altered(oid);
 }
 
+/* The write trigger, made by a restore: expand is not done when it makes it. */
+static RangeVar *
+table_of_write_trigger(Node *statement)
+{
+	if (!IsA(statement, CreateTrigStmt) ||
+		strcmp(((CreateTrigStmt *) statement)->trigname, MIGRATE_TRIGGER_NAME) != 0)
+		return NULL;
+	return copyObject(((CreateTrigStmt *) statement)->relation);
+}
+
 /* Can the text of an expression read differently after it? */
 static bool
 renames(Node *statement)
@@ -149,6 +161,7 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryEnvironment *environment, DestReceiver *dest,
 				   QueryCompletion *completion)
 {
+	RangeVar   *restored = IsBinaryUpgrade ? NULL : table_of_write_trigger(pstmt->utilityStmt);
 	RangeVar   *switched = NULL;
 	bool		with_references = false;
 	List	   *partitions = NIL;
@@ -168,6 +181,8 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			!migrate_statement_disables_all_triggers(pstmt->utilityStmt);
 	}
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (restored != NULL)
+		migrate_record_dependencies_restored(restored);
 	migrate_partitions_follow(partitions);
 	migrate_table_copies_follow(copies);
 	if (switched != NULL)

@@ -292,26 +292,27 @@ migrate_partition_excused(Oid relid)
  * which the parent has made plain ones; and a proof that is not valid, or, from while
  * writes were deferred, of another condition. The server would not take it with those.
  */
+#define OUTDATED_PROOFS \
+	"SELECT format('DROP CONSTRAINT %I', c.conname)" \
+	" FROM pg_constraint c JOIN pg_constraint p USING (conname)" \
+	" CROSS JOIN LATERAL (SELECT pg_get_expr(c.conbin, c.conrelid) AS child," \
+	"  pg_get_expr(p.conbin, p.conrelid) AS parent) text" \
+	" WHERE c.conrelid = $1 AND p.conrelid = $2 AND conname = ANY ($3)" \
+	" AND c.contype = 'c' AND p.contype = 'c'" \
+	" AND (child <> parent OR p.convalidated AND NOT c.convalidated)"
+
 static void
 drop_outdated(const Newcomer *newcomer)
 {
-	List	   *outdated = migrate_partition_excused(newcomer->relid);
+	List	   *ours = migrate_migration_constraints(newcomer->root);
 	ListCell   *lc;
 
-	outdated = list_concat(outdated,
-						   migrate_store_fetch_list("SELECT format('DROP CONSTRAINT %I', c.conname)"
-													" FROM pg_constraint c JOIN pg_constraint p USING (conname)"
-													" CROSS JOIN LATERAL (SELECT"
-													"  pg_get_expr(c.conbin, c.conrelid) AS child,"
-													"  pg_get_expr(p.conbin, p.conrelid) AS parent) text"
-													" WHERE c.conrelid = $1 AND p.conrelid = $2"
-													" AND c.contype = 'c' AND p.contype = 'c'"
-													" AND conname = ANY ($3)"
-													" AND (child <> parent OR p.convalidated AND NOT c.convalidated)",
-													STORE_ARGS(store_relation(newcomer->relid),
-															   store_relation(newcomer->parent),
-															   store_name_array(migrate_migration_constraints(newcomer->root)))));
-	foreach(lc, outdated)
+	foreach(lc, migrate_partition_excused(newcomer->relid))
+		require(newcomer, lfirst(lc));
+	foreach(lc, migrate_store_fetch_list(OUTDATED_PROOFS,
+										 STORE_ARGS(store_relation(newcomer->relid),
+													store_relation(newcomer->parent),
+													store_name_array(ours))))
 		require(newcomer, lfirst(lc));
 }
 
