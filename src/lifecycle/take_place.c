@@ -35,6 +35,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "parser/parser.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -42,9 +43,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-#include "catalog/names.h"
 #include "catalog/store.h"
-#include "convert/expression.h"
 #include "lifecycle/take_place.h"
 
 struct Heritage
@@ -215,26 +214,22 @@ prepare_identity(Oid relid, const AddedColumn *column)
 
 /* ---- names ---- */
 
-/* Names that the definition gave are as they are to be. */
+/* Names that the definition gave are as they are to be. Its types may be called otherwise by now. */
 static List *
 given_names(const Migration *migration)
 {
+	char	   *sql = psprintf("CREATE TABLE x (%s\n)", migration->add_source);
+	List	   *parsed = raw_parser(sql, RAW_PARSE_DEFAULT);
 	List	   *names = NIL;
 	ListCell   *lc;
 	ListCell   *each;
 
-	foreach(lc, migrate_expression_parse_columns(migration->add_source))
+	foreach(lc, ((CreateStmt *) linitial_node(RawStmt, parsed)->stmt)->tableElts)
 	{
-		const ScopeColumn *column = lfirst(lc);
-
-		names = lappend(names, column->unique ? column->unique->conname : NULL);
-		names = lappend(names, column->references ? column->references->conname : NULL);
-		foreach(each, column->checks)
-			names = lappend(names, lfirst_node(Constraint, each)->conname);
+		foreach(each, lfirst_node(ColumnDef, lc)->constraints)
+			if (lfirst_node(Constraint, each)->conname != NULL)
+				names = lappend(names, lfirst_node(Constraint, each)->conname);
 	}
-	foreach(lc, names)
-		if (lfirst(lc) == NULL)
-			names = foreach_delete_current(names, lc);
 	return names;
 }
 
