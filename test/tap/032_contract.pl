@@ -31,11 +31,11 @@ sub error_of
 # A session that stays open and runs what it is given.
 sub open_session
 {
-	my ($name) = @_;
+	my ($name, $role) = @_;
 	my %session = (in => '', out => '', err => '');
 	$session{run} = start(
 		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-			$node->connstr('postgres') . " application_name='$name'" ],
+			$node->connstr('postgres') . " application_name='$name'" . ($role ? " user=$role" : '') ],
 		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err},
 		IPC::Run::timeout(180));
 	return \%session;
@@ -106,7 +106,7 @@ complete_migration('old');
 sql(q{BEGIN; UPDATE old SET a = 7 WHERE id = 1; PREPARE TRANSACTION 'it''s held'});
 sql(q{BEGIN; INSERT INTO elsewhere VALUES (2); PREPARE TRANSACTION 'no concern'});
 like(in_the_way('old'),
-	qr/^snapshots\|.*prepared transaction 'from before' .*prepared transaction 'it''s held' .*logical replication slot left_behind \(not in use\)/,
+	qr/^snapshots\|.*prepared transaction 'from before' .*prepared transaction 'it''s held' .*logical replication slot left_behind \(not in use, catalog_xmin \d+ transactions old\)/,
 	'prepared transactions and a slot are in the way, by name');
 like(in_the_way('old'), qr/COMMIT PREPARED 'it''s held' or ROLLBACK PREPARED 'it''s held'.*pg_drop_replication_slot\('left_behind'\)/,
 	'with what to type about them');
@@ -114,7 +114,7 @@ unlike(in_the_way('old'), qr/no concern/, 'one that is younger and holds no lock
 $node->restart;
 like(in_the_way('old'), qr/prepared transaction 'it''s held'/,
 	'prepared transactions are known after a restart as well');
-like(error_of(q{SELECT migrate.contract('old')}),
+like(error_of(q{SELECT migrate.contract('old', skip => '{window,usage}')}),
 	qr/ERROR:  migration "old" cannot be contracted yet\nDETAIL:  snapshots: .*'from before'/,
 	'contract is refused because of them');
 is(state_of('old') . sql('SELECT count(a) FROM old'), 'complete100', 'and has changed nothing');
@@ -122,7 +122,7 @@ sql(q{COMMIT PREPARED 'from before'});
 sql(q{COMMIT PREPARED 'it''s held'});
 sql(q{SELECT pg_drop_replication_slot('left_behind')});
 is(in_the_way('old'), '', 'when they are gone nothing is in the way');
-sql(q{SELECT migrate.contract('old')});
+sql(q{SELECT migrate.contract('old', skip => '{window,usage}')});
 is(sql('SELECT b FROM old WHERE id = 1'), '14', 'contracted, with what was prepared');
 sql(q{ROLLBACK PREPARED 'no concern'});
 
@@ -137,10 +137,10 @@ say_to($innocent, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM elsewher
 like(in_the_way('waited'), qr/^snapshots\|These must end first: process \d+ \([^,]+, reader, idle in transaction, /,
 	'the session with the old snapshot is named');
 unlike(in_the_way('waited'), qr/innocent/, 'one that began after the completion is not');
-like(error_of(q{SELECT migrate.contract('waited', '100 ms')}), qr/cannot be contracted yet/,
+like(error_of(q{SELECT migrate.contract('waited', '100 ms', '{window,usage}')}), qr/cannot be contracted yet/,
 	'a wait that is too short ends in the refusal');
 my $deployer = open_session('deployer');
-begin_to_say($deployer, q{SELECT migrate.contract('waited', '3 min');});
+begin_to_say($deployer, q{SELECT migrate.contract('waited', '3 min', '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND wait_event = 'Extension'}), 'a longer one waits');
 is(sql(q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -157,12 +157,12 @@ say_to($innocent, 'COMMIT;');
 # -- It waits for locks.
 complete_migration('locked');
 say_to($reader, 'BEGIN; SELECT count(*) FROM locked;');
-like(error_of(q{SET migrate.lock_timeout = '50ms'; SET migrate.lock_attempts = 2; SELECT migrate.contract('locked')}),
+like(error_of(q{SET migrate.lock_timeout = '50ms'; SET migrate.lock_attempts = 2; SELECT migrate.contract('locked', skip => '{window,usage}')}),
 	qr/ERROR:  could not lock table "locked" to contract migration "locked"\nDETAIL:.*reader/,
 	'behind a reader that stays it gives up, and names it');
 is(state_of('locked'), 'complete', 'and has changed nothing');
 begin_to_say($deployer, q{SET migrate.lock_timeout = '50ms'; SET migrate.lock_attempts = 2;
-	SELECT migrate.contract('locked', '3 min');});
+	SELECT migrate.contract('locked', '3 min', '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND query LIKE '%contract%' AND now() - query_start > '500 ms'}),
 	'with a wait it keeps trying');
@@ -171,10 +171,65 @@ hear_out($deployer);
 is($deployer->{err}, '', 'and gets through');
 is(state_of('locked'), 'contracted', 'to contract');
 
+# -- To look whether a lock is free takes no transaction ID, however long it is held.
+complete_migration('watched');
+say_to($reader, 'BEGIN; SELECT count(*) FROM watched;');
+my $before = sql('SELECT pg_current_xact_id()');
+like(error_of(q{SET migrate.lock_timeout = '400ms'; SET migrate.lock_attempts = 2; SELECT migrate.contract('watched')}),
+	qr/could not lock table/, 'for a while contract looks whether the lock is free');
+cmp_ok(sql('SELECT pg_current_xact_id()') - $before, '<', 8, 'for a few transaction IDs');
+say_to($reader, 'COMMIT;');
+
+# -- Of other roles' sessions an owner learns what pg_stat_activity would tell.
+sql(q{CREATE ROLE plain_owner LOGIN; CREATE ROLE secretive LOGIN; CREATE ROLE monitor LOGIN;
+	GRANT pg_read_all_stats TO monitor; GRANT plain_owner TO monitor;
+	ALTER TABLE watched OWNER TO plain_owner; GRANT SELECT ON elsewhere, watched TO secretive});
+my $secret = open_session('secret', 'secretive');
+say_to($secret, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM elsewhere;');
+sql(q{UPDATE migrate.migration SET completed_at = clock_timestamp(),
+	completed_xid = pg_current_xact_id() WHERE name = 'watched'});
+sub as_role
+{
+	my ($role, $name) = @_;
+	return sql("SET SESSION AUTHORIZATION $role; SELECT detail FROM migrate.check_contract('$name') WHERE NOT ok");
+}
+like(as_role('plain_owner', 'watched'), qr/process \d+ \(secretive, secret\), snapshot \d+ transactions old/,
+	'a role and program that hold it up are named to the owner, but not what they do');
+like(as_role('monitor', 'watched'), qr/process \d+ \(secretive, secret, idle in transaction, in its transaction for \d+ s\)/,
+	'who may read all statistics is told that, too');
+say_to($secret, 'SELECT count(*) FROM watched;');
+like(error_of(q{SET migrate.lock_timeout = '10ms'; SET migrate.lock_attempts = 2;
+	SET SESSION AUTHORIZATION plain_owner; SELECT migrate.rollback('watched')}),
+	qr/held by process \d+ \(secretive, secret\)/, 'so it is with who holds a lock');
+say_to($secret, 'COMMIT;');
+close_session($secret);
+
+# -- A pinned session is named with the release that it is pinned to.
+sql(q{SELECT migrate.create_release('old form', '{}')});
+my $pinned = open_session('pinned');
+say_to($pinned, q{SET migrate.release = 'old form';});
+like(in_the_way('watched'), qr/"old form" \(pinned by process (\d+) \([^,]+, pinned, idle\)\)\.\|.*SELECT pg_terminate_backend\(\1\); SELECT migrate.retire_release\('old form'\)/,
+	'a pinned session is named, and what to type');
+close_session($pinned);
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM migrate.pinned_sessions()'), 'it has gone');
+sql(q{SELECT migrate.retire_release('old form')});
+
+# -- VACUUM sees no rows with its snapshot, and is not waited for.
+complete_migration('vacuumed');
+sql('CREATE TABLE big AS SELECT generate_series(1, 20000) i; DELETE FROM big');
+my $vacuum = open_session('vacuum');
+begin_to_say($vacuum, 'SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1; VACUUM big;');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_stat_progress_vacuum v JOIN pg_stat_activity USING (pid) WHERE backend_xmin IS NOT NULL'),
+	'a slow VACUUM is at work');
+sql(q{UPDATE migrate.migration SET completed_at = clock_timestamp(),
+	completed_xid = pg_current_xact_id() WHERE name = 'vacuumed'});
+is(in_the_way('vacuumed'), '', 'and is not in the way');
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vacuum'});
+
 # -- Two at once take turns: the second finds it done.
 complete_migration('twice');
-say_to($reader, q{BEGIN; SELECT migrate.contract('twice');});
-begin_to_say($deployer, q{SELECT migrate.contract('twice');});
+say_to($reader, q{BEGIN; SELECT migrate.contract('twice', skip => '{window,usage}');});
+begin_to_say($deployer, q{SELECT migrate.contract('twice', skip => '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND wait_event_type = 'Lock'}), 'the second waits for the first');
 say_to($reader, 'COMMIT;');
@@ -184,13 +239,13 @@ $deployer->{err} = '';
 
 complete_migration('either');
 say_to($reader, q{BEGIN; SELECT migrate.rollback('either');});
-begin_to_say($deployer, q{SELECT migrate.contract('either');});
+begin_to_say($deployer, q{SELECT migrate.contract('either', skip => '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND wait_event_type = 'Lock'}), 'contract waits for a rollback');
 say_to($reader, 'COMMIT;');
 hear_out($deployer);
 like($deployer->{err}, qr/cannot be contracted yet.*state: The migration is rolled back/s, 'and is refused then');
 
-close_session($_) for ($reader, $innocent, $deployer);
+close_session($_) for ($reader, $innocent, $deployer, $vacuum);
 $node->stop;
 done_testing();
