@@ -214,7 +214,7 @@ prepare_identity(Oid relid, const AddedColumn *column)
 
 /* ---- names ---- */
 
-/* Names that the definition gave are as they are to be. Its types may be called otherwise by now. */
+/* Those that the definition gave are as they are to be. Its types may be called otherwise now. */
 static List *
 given_names(const Migration *migration)
 {
