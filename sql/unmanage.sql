@@ -23,7 +23,7 @@ SELECT migrate.unmanage('t');
 \echo :LAST_ERROR_SQLSTATE
 CALL migrate.run('t');
 SELECT migrate.unmanage('t');
-SELECT migrate.contract('unmanage_b');
+SELECT migrate.contract('unmanage_b', skip => '{window,usage}');
 RESET ROLE;
 SET ROLE unmanage_other;
 SELECT migrate.unmanage('unmanage.t');
@@ -34,14 +34,12 @@ SELECT migrate.unmanage('t');
 \echo :LAST_ERROR_SQLSTATE
 DROP VIEW versions;
 RESET ROLE;
+BEGIN;
 SELECT migrate.create_release('unmanage release', '{unmanage_b}');
 SELECT migrate.publish('unmanage release', 'unmanage_views');
 SELECT migrate.unmanage('t');
 \echo :LAST_ERROR_SQLSTATE
-SET client_min_messages = warning;
-SELECT migrate.unpublish('unmanage_views');
-SELECT migrate.retire_release('unmanage release');
-RESET client_min_messages;
+ROLLBACK;
 SET ROLE unmanage_owner;
 
 -- It changes the catalog alone, and cached plans go on.
@@ -67,7 +65,7 @@ INSERT INTO t (id, b, row_version) VALUES (4, 'Z', 1);	-- of an old dump
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM t ORDER BY id;
 CALL migrate.run('t');
-SELECT migrate.contract('unmanage_c');
+SELECT migrate.contract('unmanage_c', skip => '{window,usage}');
 SELECT * FROM t ORDER BY id;
 
 -- By hand: to drop the column comes to the same, and a renamed one is still the row version.

@@ -57,6 +57,8 @@ check_altered(Oid class, Oid oid, int subid, void *arg)
 		migrate_inherit_guard_check(oid, ((ObjectAccessPostAlter *) arg)->auxiliary_id);
 	else
 		migrate_drop_guard_check_alter(class, oid, subid);
+	if (class == TriggerRelationId)
+		migrate_trigger_guard_check_altered(oid);
 }
 
 static void
@@ -95,7 +97,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 	{
 		if (migrate_guc_guard)
 			check_altered(class, oid, subid, arg);
-		follow_altered(class, oid, subid);
+		follow_altered(class, oid, subid);	/* the command counter may have moved then */
 	}
 	else if (access == OAT_POST_CREATE && migrate_guc_guard)
 	{
@@ -108,8 +110,6 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 		migrate_function_guard_check(oid);	/* or CREATE OR REPLACE */
 	else if (class == TriggerRelationId && access == OAT_POST_CREATE)
 		migrate_trigger_guard_check_created(oid);
-	else if (class == TriggerRelationId && access == OAT_POST_ALTER)
-		migrate_trigger_guard_check_altered(oid);
 }
 
 /* The write trigger, made by a restore: expand is not done when it makes it. */

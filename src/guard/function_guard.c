@@ -69,7 +69,7 @@ fetch_function(Oid function, Snapshot snapshot)
 static char *
 tables_using(Oid function)
 {
-	return migrate_store_fetch("SELECT string_agg(t.tgrelid::regclass::text, ', ' ORDER BY 1)"
+	return migrate_store_fetch("SELECT string_agg(DISTINCT t.tgrelid::regclass::text, ', ')"
 							   " FROM pg_depend d JOIN pg_trigger t ON t.oid = d.objid"
 							   " WHERE d.classid = 'pg_trigger'::regclass"
 							   "  AND d.refclassid = 'pg_proc'::regclass AND d.refobjid = $1"

@@ -74,15 +74,22 @@ static void
 check_not_used(Oid relid, const char *version_column)
 {
 	StringInfoData names;
+	StringInfoData remedies;
 	ListCell   *lc;
 
 	initStringInfo(&names);
+	initStringInfo(&remedies);
 	foreach(lc, migrate_objects_using(relid, list_make1((char *) version_column), false, NULL))
-		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", (char *) lfirst(lc));
+	{
+		const DependentObject *object = lfirst(lc);
+
+		appendStringInfo(&names, "%s%s", names.len > 0 ? ", " : "", object->words);
+		appendStringInfo(&remedies, "%s%s", remedies.len > 0 ? "; " : "", object->remedy);
+	}
 	if (names.len > 0)
 		refuse(relid, ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
 			   psprintf("Its column \"%s\" is in use by: %s.", version_column, names.data),
-			   "Drop those objects, or have them do without the column.");
+			   psprintf("Have them do without the column, or drop them: %s", remedies.data));
 }
 
 static void

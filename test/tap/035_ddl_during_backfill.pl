@@ -89,7 +89,7 @@ sql('SELECT pg_reload_conf()');
 ok($node->poll_query_until('postgres', "SELECT state = 'complete' FROM migrate.migration WHERE name = 't'"), 'the worker comes to an end');
 is(sql("SELECT count(*), sum(a) FROM $there WHERE b = a * 10 AND row_version = 2"),
 	$id . '|' . ($id * ($id + 1) / 2 + 2 * @steps), 'every row is in both forms, as it was written');
-sql(q{SELECT migrate.contract('t')});
+sql(q{SELECT migrate.contract('t', skip => '{window,usage}')});
 
 # TRUNCATE, and rows that come after it
 sql('ALTER SYSTEM SET migrate.max_rows_per_second = 100');
