@@ -345,6 +345,20 @@ SELECT command, split_part(without, ',', 1) FROM (SELECT no, command, outcome(co
 	FROM attempt WHERE outcome NOT LIKE 'works%' AND outcome NOT LIKE 'the server%') a
 WHERE without NOT LIKE 'works%' ORDER BY no;
 
+-- A generated column that a migration reads, or that follows one which is rewritten.
+SET client_min_messages = warning;
+\pset tuples_only off
+\pset format aligned
+CREATE TABLE matrix.made (id integer, a text, g text GENERATED ALWAYS AS (upper(a)) STORED, h text GENERATED ALWAYS AS (a || a) STORED,
+	o integer GENERATED ALWAYS AS (id + 1) STORED);
+SELECT migrate.define('matrix_made', 'made', add => 'b text', up => 'a = lower(a), b = g');
+SELECT migrate.expand('matrix_made');
+ALTER TABLE made ALTER g DROP EXPRESSION;
+ALTER TABLE made ALTER h DROP EXPRESSION;
+ALTER TABLE made ALTER o DROP EXPRESSION;
+ALTER TABLE made DROP COLUMN o;
+SELECT migrate.rollback('matrix_made');
+
 -- A replaced function is warned of, where it can make a difference; the next write goes by it.
 SET client_min_messages = warning;
 \pset tuples_only off

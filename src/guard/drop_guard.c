@@ -291,6 +291,31 @@ on_drop_trigger(Oid oid)
 					&conversion->live[0], "It keeps both forms in step on every write.");
 }
 
+static bool
+follows_generated(const LiveMigration *live, AttrNumber attnum)
+{
+	ListCell   *lc;
+
+	foreach(lc, live->ups)
+		if (((Assignment *) lfirst(lc))->target == attnum && ((Assignment *) lfirst(lc))->generated)
+			return true;
+	return false;
+}
+
+/* SET EXPRESSION drops what the server keeps as its default, DROP EXPRESSION alters the column. */
+static void
+check_generated(const Conversion *conversion, AttrNumber attnum)
+{
+	const FormData_pg_attribute *attr = TupleDescAttr(conversion->tupdesc, attnum - 1);
+
+	for (int i = 0; i < conversion->nlive; i++)
+		if (use_of_column(&conversion->live[i], attnum) != NULL ||
+			follows_generated(&conversion->live[i], attnum))
+			refuse_part("alter the expression of", "column", NameStr(attr->attname), conversion,
+						&conversion->live[i],
+						"Rows were converted by what it computes now, and stale ones read as that.");
+}
+
 /*
  * SET DEFAULT and DROP COLUMN come here too: the server drops the old default
  * first. By its default the write trigger knows that a statement did not say a
@@ -305,10 +330,18 @@ on_drop_default(Oid oid)
 	if (!OidIsValid(column.objectId))
 		return;
 	conversion = guarded_conversion(column.objectId);
-	if (conversion == NULL || column.objectSubId != conversion->version_attno)
+	if (conversion == NULL)
 		return;
 	if (migrate_statement_is_dropping_tables() && conversion->root != column.objectId)
 		return;					/* goes with its partition */
+	if (column.objectSubId != conversion->version_attno)
+	{
+		const char *name = get_attname(column.objectId, column.objectSubId, false);
+
+		if (migrate_statement_is_recomputing(name))
+			check_generated(conversion, column.objectSubId);
+		return;
+	}
 	refuse_part("alter or drop", "column",
 				get_attname(column.objectId, column.objectSubId, false), conversion,
 				&conversion->live[0], use_of_version_column);
@@ -370,11 +403,14 @@ on_alter_column(Oid relid, AttrNumber attnum)
 	before = (Form_pg_attribute) GETSTRUCT(old);
 	after = (Form_pg_attribute) GETSTRUCT(new);
 	change = column_change(before, after);
-	if (change == NULL && before->attnotnull == after->attnotnull)
+	if (change == NULL && before->attnotnull == after->attnotnull &&
+		before->attgenerated == after->attgenerated)
 		return;
 	conversion = guarded_conversion(relid);
 	if (conversion == NULL)
 		return;
+	if (before->attgenerated && !after->attgenerated)
+		check_generated(conversion, attnum);
 	if (change != NULL)
 		refuse_column(change, conversion, attnum);
 	else if (attnum == conversion->version_attno && !after->attnotnull)

@@ -14,6 +14,7 @@
 #include "nodes/parsenodes.h"
 #include "utils/lsyscache.h"
 
+#include "compat.h"
 #include "guard/statement.h"
 
 static Node *at_work = NULL;
@@ -112,7 +113,7 @@ migrate_statement_is_switching_triggers(void)
 	return migrate_statement_switches_triggers(at_work);
 }
 
-/* ALTER COLUMN TYPE ... USING, be the type the one that the column has. */
+/* ALTER COLUMN TYPE ... USING, be the type the one that the column has; or SET EXPRESSION. */
 bool
 migrate_statement_is_recomputing(const char *column)
 {
@@ -124,6 +125,8 @@ migrate_statement_is_recomputing(const char *column)
 	{
 		AlterTableCmd *command = lfirst_node(AlterTableCmd, lc);
 
+		if (compat_sets_expression(command) && strcmp(command->name, column) == 0)
+			return true;
 		if (command->subtype == AT_AlterColumnType && strcmp(command->name, column) == 0 &&
 			castNode(ColumnDef, command->def)->raw_default != NULL)
 			return true;
