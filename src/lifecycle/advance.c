@@ -12,6 +12,7 @@
 
 #include "backfill/progress.h"
 #include "catalog/store.h"
+#include "guard/expression_dependencies.h"
 #include "lifecycle/advance.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
@@ -318,6 +319,9 @@ migrate_advance_step(Advance *advance)
 {
 	if (is_paused(advance->backfill.root))
 		return ADVANCE_PAUSED;
+	if (!advance->begun)
+		migrate_record_dependencies_upgraded(advance->backfill.root);
+	advance->begun = true;
 	if (advance->settling.begun)
 		return settle(advance);
 	begin_indexes(advance);

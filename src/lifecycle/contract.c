@@ -52,6 +52,7 @@
 #include "lifecycle/drop_form.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
+#include "lifecycle/take_place.h"
 
 #define POLL_INTERVAL_MS	200
 
@@ -205,33 +206,11 @@ describe(const Migration *migration, List *dropped, List *skip)
 	return buf.len > 0 ? buf.data : NULL;
 }
 
-/* New columns that take the place of old ones may now have their names. */
-static void
-rename_new_columns(const Migration *migration)
-{
-	ListCell   *lc;
-
-	foreach(lc, migration->added)
-	{
-		AddedColumn *column = lfirst(lc);
-
-		if (column->rename_to == NULL)
-			continue;
-		migrate_store_ddl(migration->relid,
-						  psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
-								   migrate_store_relation_sql(migration->relid),
-								   quote_identifier(column->name),
-								   quote_identifier(column->rename_to)));
-		migrate_store_execute("UPDATE migrate.added_column SET name = rename_to, rename_to = NULL"
-							  " WHERE migration = $1 AND name = $2",
-							  STORE_ARGS(store_text(migration->name), store_name(column->name)));
-	}
-}
-
 static void
 contract(Migration *migration, List *skip)
 {
 	List	   *columns = migrate_gate_columns_to_drop(migration);
+	Heritage   *heritage;
 
 	migrate_migration_move(migration, MIGRATION_CONTRACTED, "contracted",
 						   describe(migration, columns, skip));
@@ -240,8 +219,9 @@ contract(Migration *migration, List *skip)
 							  " WHERE relation = $1",
 							  STORE_ARGS(store_relation(migration->relid),
 										 store_int(migration->version)));
+	heritage = migrate_take_place_begin(migration, columns);
 	migrate_lifecycle_drop_form(migration, columns);
-	rename_new_columns(migration);
+	migrate_take_place_end(migration, heritage);
 }
 
 void

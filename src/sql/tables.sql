@@ -30,6 +30,12 @@ CREATE TABLE migrate.managed (
 	paused			boolean NOT NULL DEFAULT false
 );
 
+-- One that was given back: if it is managed again, its versions go on from there.
+CREATE TABLE migrate.formerly_managed (
+	relation		regclass PRIMARY KEY,
+	version			integer NOT NULL			-- the newest given out
+);
+
 CREATE TABLE migrate.migration (
 	name			text PRIMARY KEY,
 	relation		regclass NOT NULL,
@@ -232,6 +238,7 @@ CREATE TABLE migrate.event (
 );
 
 SELECT pg_catalog.pg_extension_config_dump('migrate.managed', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.formerly_managed', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');
