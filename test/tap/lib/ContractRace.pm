@@ -174,7 +174,7 @@ sub reader
 sub waiter
 {
 	my ($race) = @_;
-	return map { ("SELECT migrate.wait('$race->{table}', '30 ms') IS NOT NULL, pg_sleep(" . rand(0.004) . ") IS NULL, E'\\nr', read_all('$race->{table}');", sleep_some(2)) } 1 .. 3;
+	return map { ("SELECT migrate.wait('$race->{table}', '300 ms') IS NOT NULL, pg_sleep(" . rand(0.02) . ") IS NULL, E'\\nr', read_all('$race->{table}');", sleep_some(2)) } 1 .. 2;
 }
 
 # First how to drop what it makes.
@@ -218,7 +218,12 @@ sub undoer
 		chance(0.5) ? (sleep_some(5), "SELECT migrate.expand('$race->{table}');") : ());
 }
 
-sub converter { my ($race) = @_; return (sleep_some(8), "CALL migrate.run('$race->{table}');"); }
+sub converter
+{
+	my ($race) = @_;
+	return (sleep_some(8), "CALL migrate.run('$race->{table}');",
+		chance(0.5) ? "SELECT migrate.contract('$race->{table}');" : ());
+}
 
 # A second migration, which reads what the first would drop.
 sub successor
@@ -253,7 +258,7 @@ my %may_raise = (
 	object_maker => "$column_is_gone|42P01|42704|42883|25P02|55P03|55000|2BP01|0A000",
 	contractor => '55000|55P03|40001|25P02',
 	undoer => '55000|55P03|40001|25P02|2BP01',
-	converter => '55000',
+	converter => '55000|55P03',
 	successor => "$column_is_gone|55000|55P03|42P17|42704|2BP01|$value_is_bad",
 	pinner => "$column_is_gone|42704|55000|40001|$value_is_bad",
 	retirer => '55006|42704',
@@ -283,7 +288,7 @@ sub new
 	my @names = ('contractor', pick('contractor', 'writer', 'undoer'), map { pick(qw(writer writer reader reader
 		preparer two_phases waiter object_maker object_maker undoer successor)) } 1 .. 1 + int rand 3);
 
-	push @names, 'converter' if $self->{begins} eq 'expanded';
+	unshift @names, 'converter', chance(0.6) ? 'waiter' : () if $self->{begins} eq 'expanded';
 	push @names, pick('pinner', 'retirer'), 'retirer' if $self->{with_release};
 	splice @names, 6;
 	foreach my $k (1 .. @names)
@@ -391,13 +396,14 @@ sub look
 {
 	my ($self, $boss) = @_;
 	my $t = $self->{table};
-	my ($state, $columns, $triggers, $proofs, $live) = split /\n/, ask($boss,
+	my ($state, $columns, $triggers, $proofs, $live, $contracted) = split /\n/, ask($boss,
 		"SELECT state FROM migrate.status WHERE name = '$t';",
 		"SELECT string_agg(attname, ' ' ORDER BY attname) FROM pg_attribute WHERE attrelid = '$t'::regclass AND attnum > 0 AND NOT attisdropped;",
 		"SELECT count(*) FROM pg_trigger WHERE tgrelid = '$t'::regclass AND tgname ~ 'migrate';",
 		"SELECT count(*) FROM pg_constraint WHERE conrelid = '$t'::regclass AND conname ~ '^row_version_';",
-		"SELECT count(*) FROM migrate.status WHERE relation = '$t'::regclass AND state IN ('expanded', 'complete');");
-	return { state => $state, triggers => $triggers, proofs => $proofs, live => $live, map { ("has_$_" => 1) } split / /, $columns };
+		"SELECT count(*) FROM migrate.status WHERE relation = '$t'::regclass AND state IN ('expanded', 'complete');",
+		"SELECT count(*) FROM migrate.history WHERE migration = '$t' AND event = 'contracted';");
+	return { state => $state, triggers => $triggers, proofs => $proofs, live => $live, contracted => $contracted, map { ("has_$_" => 1) } split / /, $columns };
 }
 
 # A row without a value is one that was deleted: there are none.
@@ -445,6 +451,8 @@ sub check
 	$self->problem("is $now->{state} and has columns $has") if $has ne ($form{ $now->{state} } // 'none');
 	$self->problem("has $now->{live} live migrations, $now->{proofs} proofs and $now->{triggers} triggers")
 		if $now->{live} != $now->{proofs} || ($now->{live} > 0) != ($now->{triggers} > 0);
+	$self->problem("was contracted $now->{contracted} times")
+		if $now->{contracted} != ($now->{state} eq 'contracted');
 	$self->check_rows($boss, $now);
 	$self->check_use($boss, $now);
 	foreach my $actor (grep { $_->{made} } @{ $self->{actors} })
