@@ -6,13 +6,13 @@
 #
 # on a scratch database of a server that has the library preloaded, as superuser, with
 # the connection in PGHOST and the like, and psql in the PATH. On each table
-# ROUNDS (5) migrations are expanded, all rows are converted, and the migrations are
+# ROUNDS (7) migrations are expanded, all rows are converted, and the migrations are
 # contracted. A second session looks without pause whether the lock is
 # there: from when it first sees it to when it no longer does, in milliseconds. "call" is the
 # statement as its client sees it. Medians; the smallest and largest in brackets.
 
 set -eu
-rounds=${ROUNDS:-5}
+rounds=${ROUNDS:-7}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -56,27 +56,39 @@ median() {
 	sort -n "$1" | awk '{ v[NR] = $1 } END { printf "%.1f [%.1f to %.1f]", v[int((NR + 1) / 2)], v[1], v[NR] }'
 }
 
+sizes="${*:-10 10000000}"
 run -c 'CREATE EXTENSION IF NOT EXISTS migrate' -c 'DROP SCHEMA IF EXISTS lock_time CASCADE' -c 'CREATE SCHEMA lock_time'
+columns=$(seq -s ', ' -f 'a%g integer' "$rounds")
+values=$(seq -s ', ' -f 'i + %g' "$rounds")
+for rows in $sizes; do
+	table=lock_time.t_$rows
+	run -c "CREATE TABLE $table (id integer, $columns)" \
+		-c "INSERT INTO $table SELECT i, $values FROM generate_series(1, $rows) i" -c "VACUUM ANALYZE $table"
+	for i in $(seq "$rounds"); do
+		run -c "SELECT migrate.define('lock_time_${rows}_$i', '$table', add => 'b$i integer', up => 'b$i = a$i + 1', down => 'a$i = b$i - 1', remove => '{a$i}')" >"$work/out"
+	done
+done
+
+# In turns, so that what else the machine does counts for all alike.
+each() {
+	run -c CHECKPOINT
+	for i in $(seq "$rounds"); do
+		for rows in $sizes; do
+			measure "lock_time.t_$rows" "SELECT migrate.$1('lock_time_${rows}_$i')" "$1_$rows"
+		done
+	done
+}
+
+each expand
+for rows in $sizes; do
+	run -c "CALL migrate.run('lock_time.t_$rows')" >"$work/out"
+done
+each contract
+
 printf '%-10s %-10s %-28s %s\n' rows step 'lock held, ms' 'call, ms'
-for rows in "${@:-10 10000000}"; do
-	for n in $rows; do
-		table=lock_time.t_$n
-		columns=$(seq -s ', ' -f 'a%g integer' "$rounds")
-		values=$(seq -s ', ' -f 'i + %g' "$rounds")
-		run -c "CREATE TABLE $table (id integer, $columns)" \
-			-c "INSERT INTO $table SELECT i, $values FROM generate_series(1, $n) i" -c "VACUUM ANALYZE $table"
-		for i in $(seq "$rounds"); do
-			run -c "SELECT migrate.define('lock_time_${n}_$i', '$table', add => 'b$i integer', up => 'b$i = a$i + 1', down => 'a$i = b$i - 1', remove => '{a$i}')" >"$work/out"
-			measure "$table" "SELECT migrate.expand('lock_time_${n}_$i')" "expand_$n"
-		done
-		run -c "CALL migrate.run('$table')" >"$work/out"
-		run -c CHECKPOINT
-		for i in $(seq "$rounds"); do
-			measure "$table" "SELECT migrate.contract('lock_time_${n}_$i', '1 min')" "contract_$n"
-		done
-		for step in expand contract; do
-			printf '%-10s %-10s %-28s %s\n' "$n" "$step" "$(median "$work/${step}_$n.held")" "$(median "$work/${step}_$n.call")"
-		done
+for step in expand contract; do
+	for rows in $sizes; do
+		printf '%-10s %-10s %-28s %s\n' "$rows" "$step" "$(median "$work/${step}_$rows.held")" "$(median "$work/${step}_$rows.call")"
 	done
 done
 run -c 'DROP SCHEMA lock_time CASCADE'
