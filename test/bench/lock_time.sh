@@ -45,10 +45,12 @@ SQL
 # Run statement $2 on table $1; the two times go to files named $3.
 measure() {
 	watch "$1" >"$work/watch.sql"
-	run -f "$work/watch.sql" >>"$work/$3.held" &
+	run -f "$work/watch.sql" >>"$work/$3.held" 2>"$work/out" &
 	until [ "$(run -c "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lock_time watcher' AND state = 'active' AND query ~ '^DO'")" = 1 ]; do :; done
 	run -c '\timing on' -c "$2" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' >>"$work/$3.call"
-	wait $!
+	# One that was not run in that time has missed it.
+	run -c "SELECT pg_sleep(0.2), pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'lock_time watcher' AND state = 'active'" >"$work/out"
+	wait $! || echo "not seen: $2" >&2
 }
 
 # The median of a file, and its bounds.

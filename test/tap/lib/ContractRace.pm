@@ -249,13 +249,14 @@ sub retirer { return (sleep_some(15), "SELECT migrate.retire_release('old');"); 
 
 my $column_is_gone = '42703';
 my $value_is_bad = '22P02|23514';	# by up, or by what stands in for the proof
+my $two_dropped = '40P01';	# DROP POLICY, twice at once: each wants more than it has, with any table
 my %may_raise = (
 	writer => "$column_is_gone|40001|25P02|$value_is_bad",
 	preparer => "$column_is_gone|26000|$value_is_bad",
 	two_phases => "$column_is_gone|25P02|42704|40001|$value_is_bad",
 	reader => "$column_is_gone|25P02|3B001|$value_is_bad",
 	waiter => "$column_is_gone|55000|40P01|$value_is_bad",
-	object_maker => "$column_is_gone|42P01|42704|42883|25P02|55P03|55000|2BP01|0A000",
+	object_maker => "$column_is_gone|$two_dropped|42P01|42704|42883|25P02|55P03|55000|2BP01|0A000",
 	contractor => '55000|55P03|40001|25P02',
 	undoer => '55000|55P03|40001|25P02|2BP01',
 	converter => '55000|55P03',
