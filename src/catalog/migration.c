@@ -102,7 +102,9 @@ migrate_migration_proof_text(const Migration *migration, const char *version_col
 	" (SELECT array_agg(c.type ORDER BY c.\"position\")" \
 	"    FROM migrate.added_column c WHERE c.migration = m.name), proof," \
 	" (SELECT array_agg(coalesce(c.rename_to::text, '') ORDER BY c.\"position\")" \
-	"    FROM migrate.added_column c WHERE c.migration = m.name), proof_due"
+	"    FROM migrate.added_column c WHERE c.migration = m.name), proof_due," \
+	" EXISTS (SELECT FROM migrate.assignment a" \
+	"  WHERE a.migration = m.name AND a.direction = 'n')"
 
 static char *
 get_string(HeapTuple row, TupleDesc desc, int column)
@@ -180,6 +182,7 @@ migration_from_row(HeapTuple row, TupleDesc desc)
 	migration->added = get_added_columns(row, desc, 15, 16, 18);
 	migration->proof = get_string(row, desc, 17);
 	migration->proof_due = get_string(row, desc, 19);
+	migration->has_needed = strcmp(get_string(row, desc, 20), "t") == 0;
 	migration->defers = strcmp(migration->on_error, "defer") == 0;
 	return migration;
 }

@@ -36,6 +36,7 @@ typedef struct Migration
 	char	   *down_source;
 	List	   *remove;			/* of char * */
 	char	   *needed_source;
+	bool		has_needed;		/* which rows need it is told: by it, or none does */
 	char	   *on_error;
 	bool		defers;			/* on_error is "defer" */
 	char	   *comment;
@@ -86,7 +87,6 @@ extern List *migrate_migration_dependents(const char *name, const char *state_li
 extern List *migrate_migration_leaves(Oid relid);
 
 extern void migrate_migration_check_owner(Oid relid);
-extern void migrate_migration_check_preloaded(void);
 
 /* An error where the library is not in every backend: rows would be taken as stored. */
 extern void migrate_migration_check_preloaded(void);

@@ -51,8 +51,8 @@
  * is refused as "dependents", and a newer one may go first. Rows are then at or
  * above its version, and what is older of the live ones is complete or is not,
  * as before; only rows that come with an explicit older version are refused
- * from then on (managed.floor). Not so with a "needed": rows that did not need
- * the migration are below its version, and in its new form (lifecycle/proof.c).
+ * from then on (managed.floor). Not so where not all rows needed it: those that did
+ * not are below its version, and in its new form (lifecycle/proof.c).
  *
  * Nothing is changed before all checks hold, and all changes are one
  * transaction, of the catalog only: an error or a crash leaves the migration
@@ -262,7 +262,7 @@ contract(Migration *migration, List *skip)
 
 	migrate_migration_move(migration, MIGRATION_CONTRACTED, "contracted",
 						   describe(migration, columns, skip));
-	if (migration->needed_source == NULL)
+	if (!migration->has_needed)
 		migrate_store_execute("UPDATE migrate.managed SET floor = greatest(floor, $2)"
 							  " WHERE relation = $1",
 							  STORE_ARGS(store_relation(migration->relid),

@@ -208,7 +208,7 @@ sub contractor
 {
 	my ($race) = @_;
 	my $wait = pick(0, 0, 5, 40);
-	return (sleep_some(12), in_a_transaction("SELECT migrate.contract('$race->{table}', '$wait ms');"));
+	return (sleep_some(12), in_a_transaction("SELECT migrate.contract('$race->{table}', '$wait ms', '" . pick('{window,usage}', '{window,usage}', '{usage}') . "');"));
 }
 
 sub undoer
@@ -218,11 +218,19 @@ sub undoer
 		chance(0.5) ? (sleep_some(5), "SELECT migrate.expand('$race->{table}');") : ());
 }
 
+# For a while the old form fails, as it will after the contract.
+sub deprecator
+{
+	my ($race) = @_;
+	my $call = "SELECT migrate.deprecate('$race->{table}', '0 s',";
+	return (sleep_some(5), "$call 'log');", sleep_some(5), "$call 'error');", sleep_some(5), "$call 'warning');", sleep_some(2), "$call 'log');");
+}
+
 sub converter
 {
 	my ($race) = @_;
 	return (sleep_some(8), "CALL migrate.run('$race->{table}');",
-		chance(0.5) ? "SELECT migrate.contract('$race->{table}');" : ());
+		chance(0.5) ? "SELECT migrate.contract('$race->{table}', skip => '{window,usage}');" : ());
 }
 
 # A second migration, which reads what the first would drop.
@@ -233,7 +241,7 @@ sub successor
 	return (
 		"SELECT migrate.define('${table}_2', '$table', add => 'c integer', up => 'c = a::integer + 1', depends_on => '{$table}');",
 		sleep_some(3), "SELECT migrate.expand('${table}_2');", chance(0.5) ? "CALL migrate.run('$table');" : (),
-		sleep_some(10), pick("SELECT migrate.rollback('${table}_2', true);", "SELECT migrate.contract('${table}_2');"));
+		sleep_some(10), pick("SELECT migrate.rollback('${table}_2', true);", "SELECT migrate.contract('${table}_2', skip => '{window,usage}');"));
 }
 
 # The release "old" lacks all migrations.
@@ -259,6 +267,7 @@ my %may_raise = (
 	object_maker => "$column_is_gone|$two_dropped|42P01|42704|42883|25P02|55P03|55000|2BP01|0A000",
 	contractor => '55000|55P03|40001|25P02',
 	undoer => '55000|55P03|40001|25P02|2BP01',
+	deprecator => '55000|55P03|40001',
 	converter => '55000|55P03',
 	successor => "$column_is_gone|55000|55P03|42P17|42704|2BP01|$value_is_bad",
 	pinner => "$column_is_gone|42704|55000|40001|$value_is_bad",
@@ -269,7 +278,7 @@ my %actors = (
 	writer => sub { writer(@_, pick(\&an_old_write, \&an_old_write, \&a_new_write, \&a_bad_write)) },
 	preparer => \&preparer, two_phases => \&two_phases, reader => \&reader, waiter => \&waiter,
 	object_maker => \&object_maker, contractor => \&contractor, undoer => \&undoer,
-	converter => \&converter, successor => \&successor, pinner => \&pinner, retirer => \&retirer,
+	deprecator => \&deprecator, converter => \&converter, successor => \&successor, pinner => \&pinner, retirer => \&retirer,
 );
 
 # ---- a race ----
@@ -287,7 +296,7 @@ sub new
 		with_release => chance(0.15), actors => [], problems => [], outcome => undef,
 	}, $class;
 	my @names = ('contractor', pick('contractor', 'writer', 'undoer'), map { pick(qw(writer writer reader reader
-		preparer two_phases waiter object_maker object_maker undoer successor)) } 1 .. 1 + int rand 3);
+		preparer two_phases waiter object_maker object_maker undoer successor deprecator)) } 1 .. 1 + int rand 3);
 
 	unshift @names, 'converter', chance(0.6) ? 'waiter' : () if $self->{begins} eq 'expanded';
 	push @names, pick('pinner', 'retirer'), 'retirer' if $self->{with_release};
@@ -371,6 +380,7 @@ sub hear
 		elsif ($line =~ /^end|^$/) { $read = undef if $line }
 		elsif ($line =~ /^(true|false) made$/) { $actor->{made} = $1 eq 'false' }
 		elsif ($line =~ /^(true|false) dropped$/) { $actor->{made} = 0 if $1 eq 'false' }
+		elsif ($line eq 'WARNING:  01P01') { }
 		elsif ($line =~ /^(?:ERROR|WARNING|FATAL|PANIC):  (\w+)/)
 		{
 			$self->problem("$actor->{name} $actor->{k} raised $1") unless $1 =~ /^(?:$may_raise{$actor->{name}})$/;
@@ -444,8 +454,11 @@ sub check_use
 sub check
 {
 	my ($self, $boss) = @_;
-	my $now = $self->look($boss);
 	my %form = (contracted => 'b', 'rolled back' => 'a', expanded => 'ab', complete => 'ab');
+
+	ask($boss, "SELECT migrate.deprecate('$self->{table}', '0 s', 'log');")
+		if grep { $_->{name} eq 'deprecator' } @{ $self->{actors} };
+	my $now = $self->look($boss);
 	my $has = join '', grep { $now->{"has_$_"} } 'a', 'b';
 
 	$self->{outcome} = $now->{state};
