@@ -374,45 +374,6 @@ migrate_store_execute(const char *sql, int nargs, const StoreArg *args)
 }
 
 /*
- * Run one statement on our tables that sees what is committed by now, whatever
- * the isolation level of the transaction: for whom it speaks of rows that the
- * transaction has got hold of, not of those that it is to see. It is run row by
- * row, so its plan is kept, at "plan".
- */
-uint64
-migrate_store_execute_latest(SPIPlanPtr *plan, const char *sql, int nargs, const StoreArg *args)
-{
-	StoreIdentity self;
-	Oid			types[FUNC_MAX_ARGS];
-	Datum		values[FUNC_MAX_ARGS];
-	char		nulls[FUNC_MAX_ARGS] = {0};
-	uint64		rows;
-	int			rc;
-
-	for (int i = 0; i < nargs; i++)
-	{
-		types[i] = args[i].type;
-		values[i] = args[i].value;
-		nulls[i] = args[i].isnull ? 'n' : ' ';
-	}
-	migrate_store_become_owner(&self);
-	SPI_connect();
-	if (*plan == NULL)
-	{
-		*plan = make_plan(sql, nargs, types);
-		SPI_keepplan(*plan);
-	}
-	rc = SPI_execute_snapshot(*plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
-							  false, false, 0);
-	if (rc < 0)
-		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
-	rows = SPI_processed;
-	SPI_finish();
-	migrate_store_become_self(&self);
-	return rows;
-}
-
-/*
  * Run one query on our tables for the first column of its first row, as text
  * in the caller's memory; NULL where there is no row or no value.
  */
