@@ -411,7 +411,7 @@ sub look
 		"SELECT state FROM migrate.status WHERE name = '$t';",
 		"SELECT string_agg(attname, ' ' ORDER BY attname) FROM pg_attribute WHERE attrelid = '$t'::regclass AND attnum > 0 AND NOT attisdropped;",
 		"SELECT count(*) FROM pg_trigger WHERE tgrelid = '$t'::regclass AND tgname ~ 'migrate';",
-		"SELECT count(*) FROM pg_constraint WHERE conrelid = '$t'::regclass AND conname ~ '^row_version_';",
+		"SELECT count(*) FROM pg_constraint WHERE conrelid = '$t'::regclass AND contype = 'c' AND conname ~ '^row_version_[0-9]';",
 		"SELECT count(*) FROM migrate.status WHERE relation = '$t'::regclass AND state IN ('expanded', 'complete');",
 		"SELECT count(*) FROM migrate.history WHERE migration = '$t' AND event = 'contracted';");
 	return { state => $state, triggers => $triggers, proofs => $proofs, live => $live, contracted => $contracted, map { ("has_$_" => 1) } split / /, $columns };
