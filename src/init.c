@@ -21,6 +21,7 @@
 #include "read/planner_hook.h"
 #include "read/release_check.h"
 #include "shmem.h"
+#include "worker/make_way.h"
 #include "worker/worker.h"
 #include "write/copy_frame.h"
 
@@ -47,5 +48,6 @@ _PG_init(void)
 	migrate_inline_guard_init();
 	migrate_release_check_init();
 	migrate_ddl_hooks_init();
+	migrate_make_way_init();
 	migrate_worker_init();
 }

@@ -60,8 +60,18 @@ add_visit(Oid database)
 	MemoryContextSwitchTo(old);
 }
 
+static bool
+is_listed(Oid database, const Oid *listed, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (listed[i] == database)
+			return true;
+	return false;
+}
+
+/* Those to which one may connect: all, or of a list. */
 static void
-add_all_databases(void)
+add_open_databases(const Oid *listed, int count, bool all)
 {
 	Relation	rel;
 	TableScanDesc scan;
@@ -76,7 +86,8 @@ add_all_databases(void)
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
 		if (database->datallowconn && !database->datistemplate &&
-			database->datconnlimit != INVALID_DATABASE)
+			database->datconnlimit != INVALID_DATABASE &&
+			(all || is_listed(database->oid, listed, count)))
 			add_visit(database->oid);
 	}
 	table_endscan(scan);
@@ -84,24 +95,19 @@ add_all_databases(void)
 	CommitTransactionCommand();
 }
 
-/* What others asked for; true where they asked for everything. */
+/* What others asked for, how much it is; true where they asked for everything. */
 static bool
-take_requests(void)
+take_requests(Oid *requests, int *count)
 {
 	bool		everywhere;
-	int			count;
-	Oid			requests[MIGRATE_MAX_REQUESTS];
 
 	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
 	everywhere = migrate_shared->look_everywhere;
-	count = migrate_shared->nrequests;
-	memcpy(requests, migrate_shared->requests, count * sizeof(Oid));
+	*count = migrate_shared->nrequests;
+	memcpy(requests, migrate_shared->requests, *count * sizeof(Oid));
 	migrate_shared->look_everywhere = false;
 	migrate_shared->nrequests = 0;
 	LWLockRelease(migrate_shared->lock);
-
-	for (int i = 0; i < count; i++)
-		add_visit(requests[i]);
 	return everywhere;
 }
 
@@ -174,16 +180,17 @@ migrate_worker_launcher_main(Datum argument)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		long		nap = migrate_guc_naptime * 1000L;
-		bool		everywhere = take_requests();
+		Oid			requests[MIGRATE_MAX_REQUESTS];
+		int			count;
+		bool		everywhere = take_requests(requests, &count) || !was_on ||
+			TimestampDifferenceExceeds(last_round, now, migrate_guc_naptime * 1000);
 
 		if (!migrate_guc_autostart)
 			forget_visits();
-		else if (everywhere || !was_on ||
-				 TimestampDifferenceExceeds(last_round, now, migrate_guc_naptime * 1000))
-		{
-			add_all_databases();
+		else if (everywhere || count > 0)
+			add_open_databases(requests, count, everywhere);
+		if (everywhere)
 			last_round = now;
-		}
 		was_on = migrate_guc_autostart;
 		if (!make_visits())
 			nap = Min(nap, START_RETRY_WAIT);
