@@ -220,7 +220,8 @@ bool
 migrate_range_is_time_up(const Range *range)
 {
 	return (range->stop != NULL && *range->stop) ||
-		(range->deadline != 0 && GetCurrentTimestamp() >= range->deadline);
+		(range->deadline != 0 && GetCurrentTimestamp() >= range->deadline) ||
+		(range->meter != NULL && migrate_meter_interrupts(range->meter, range->heap));
 }
 
 static bool

@@ -11,6 +11,7 @@
 #include "storage/block.h"
 #include "utils/rel.h"
 
+#include "backfill/meter.h"
 #include "convert/conversion.h"
 
 /* A range of a heap, and when to leave it early. */
@@ -24,6 +25,7 @@ typedef struct Range
 	int64		max_rows;		/* 0: no limit */
 	TimestampTz deadline;		/* 0: none */
 	const volatile sig_atomic_t *stop;	/* NULL, or leave when it is set */
+	Meter	   *meter;			/* NULL, or leave when it finds a reason */
 } Range;
 
 typedef struct RangeResult

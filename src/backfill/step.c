@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "backfill/attempt.h"
+#include "backfill/meter.h"
 #include "backfill/progress.h"
 #include "backfill/step.h"
 #include "backfill/throttle.h"
@@ -42,7 +43,6 @@
 /* Up to this many blocks stale rows are counted, beyond they are estimated. */
 #define MAX_BLOCKS_TO_COUNT		1024
 
-#define HELD_BY_RATE		"migrate.max_rows_per_second"
 #define HELD_BY_ROW_LOCKS	"locked rows"
 #define HELD_BY_OTHER		"another session at work"
 
@@ -157,30 +157,28 @@ convert_next(const Range *range, int64 repaired, RangeResult *result)
 static const char *
 convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progress *progress)
 {
-	TimestampTz begin = GetCurrentTimestamp();
+	Meter	   *meter = &backfill->meter;
 	Range		range = {
 		.heap = heap,
 		.conversion = conversion,
 		.target = target_version(conversion),
 		.stop = backfill->stop,
+		.meter = meter,
 	};
 	RangeResult result;
-	long		rest;
+	long		batch_time;
 
 	migrate_progress_adjust(progress, heap);
 	range.from = progress->next_block;
 	range.to = progress->end_block;
-	range.max_rows = migrate_throttle_batch_rows(backfill->rows_left,
-												 backfill->max_rows_per_second);
-	range.deadline = TimestampTzPlusMilliseconds(begin, backfill->target_batch_time);
+	migrate_meter_begin(meter, backfill->rows_left, &range.max_rows, &batch_time);
+	range.deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), batch_time);
 
 	convert_next(&range, convert_noted(&range), &result);
-	rest = migrate_throttle_rest(result.converted,
-								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
-								 backfill->max_rows_per_second);
+	migrate_meter_end(meter, heap, result.converted);
 	backfill->converted = result.converted;
 	backfill->failed = result.failed;
-	wait_for(backfill, rest > 0 ? HELD_BY_RATE : "", rest);
+	wait_for(backfill, migrate_throttle_name(meter->pace.reason), meter->pace.rest);
 	return migrate_progress_advance(progress, &result);
 }
 
@@ -236,11 +234,26 @@ end_round(Backfill *backfill)
 	return BACKFILL_WAITING;
 }
 
+/* Is the server, or the operator, to be waited for before a batch? */
+static bool
+is_held_up(Backfill *backfill)
+{
+	long		wait;
+	ThrottleReason reason = migrate_meter_hold(&backfill->meter, backfill->root, &wait);
+
+	if (reason == THROTTLE_NONE)
+		return false;
+	wait_for(backfill, migrate_throttle_name(reason), wait);
+	return true;
+}
+
 static BackfillStatus
 convert_some(Backfill *backfill, List *heaps)
 {
 	ListCell   *lc;
 
+	if (is_held_up(backfill))
+		return BACKFILL_WORKED;
 	foreach(lc, heaps)
 	{
 		const char *phase = try_heap(backfill, lfirst_oid(lc));

@@ -7,6 +7,8 @@
 
 #include <signal.h>
 
+#include "backfill/meter.h"
+
 typedef enum BackfillStatus
 {
 	BACKFILL_NOTHING,			/* the table has no migration that is incomplete */
@@ -25,8 +27,6 @@ typedef struct Backfill
 
 	/* How to go about it; may be changed between steps. */
 	int64		rows_left;		/* to convert at most; 0: no limit */
-	int			max_rows_per_second;	/* 0: no limit */
-	int			target_batch_time;	/* milliseconds */
 	const volatile sig_atomic_t *stop;	/* NULL, or end the batch when it is set */
 
 	/* What the last step did. */
@@ -35,7 +35,9 @@ typedef struct Backfill
 	long		pause;			/* milliseconds to rest before the next step */
 	char		held_by[256];	/* what it waits for; empty: nothing */
 
-	int32		target;			/* private: the version last synced for */
+	/* private */
+	int32		target;			/* the version last synced for */
+	Meter		meter;
 } Backfill;
 
 extern void migrate_backfill_init(Backfill *backfill, Oid root);
