@@ -22,6 +22,7 @@ int			migrate_guc_max_workers = 2;
 int			migrate_guc_naptime = 60;
 int			migrate_guc_max_rows_per_second = 0;
 int			migrate_guc_target_batch_time = 100;
+bool		migrate_guc_wait_for_horizon = true;
 bool		migrate_guc_read_repair = false;
 int			migrate_guc_lock_timeout = 2000;
 int			migrate_guc_lock_attempts = 30;
@@ -86,6 +87,9 @@ migrate_guc_init(void)
 	define_int("migrate.target_batch_time", &migrate_guc_target_batch_time, 100, 1, 60000, GUC_UNIT_MS, PGC_USERSET,
 			   "Sets how long one transaction of the conversion should take.",
 			   "A batch grows or shrinks to meet it. Rows that a batch converts are locked until it commits.");
+	define_bool("migrate.wait_for_horizon", &migrate_guc_wait_for_horizon, true, PGC_USERSET,
+				"Waits for old snapshots rather than let tables grow.",
+				"While somebody can see the rows that were converted, their space cannot be used again. When off, the conversion goes on, and table and indexes grow to up to twice their size.");
 	DefineCustomBoolVariable("migrate.read_repair",
 							 "Has rows that are read converted before others.",
 							 "Blocks in which a read of new columns meets stale rows are noted for whoever converts the table.",

@@ -16,6 +16,9 @@ extern int	migrate_guc_naptime;	/* seconds */
 extern int	migrate_guc_max_rows_per_second;	/* 0: no limit */
 extern int	migrate_guc_target_batch_time;	/* milliseconds */
 
+/* Whether rows wait until the space of those before them can be used again. */
+extern bool migrate_guc_wait_for_horizon;
+
 /* Whether reads note the blocks in which they meet stale rows. */
 extern bool migrate_guc_read_repair;
 

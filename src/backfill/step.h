@@ -7,6 +7,8 @@
 
 #include <signal.h>
 
+#include "nodes/pg_list.h"
+
 typedef enum BackfillStatus
 {
 	BACKFILL_NOTHING,			/* the table has no migration that is incomplete */
@@ -35,7 +37,11 @@ typedef struct Backfill
 	long		pause;			/* milliseconds to rest before the next step */
 	char		held_by[256];	/* what it waits for; empty: nothing */
 
-	int32		target;			/* private: the version last synced for */
+	/* Private to the module. */
+	int32		target;			/* the version last synced for */
+	List	   *pumps;			/* one for each heap that is under way */
+	int			horizon_waits;	/* in a row */
+	MemoryContext context;		/* what outlasts a step */
 } Backfill;
 
 extern void migrate_backfill_init(Backfill *backfill, Oid root);
