@@ -26,6 +26,7 @@ int			migrate_guc_max_wal_rate = 0;
 int			migrate_guc_max_replication_lag = 10000;
 int			migrate_guc_max_archive_backlog = 64;
 char	   *migrate_guc_throttle_query = NULL;
+bool		migrate_guc_wait_for_horizon = true;
 bool		migrate_guc_read_repair = false;
 int			migrate_guc_lock_timeout = 2000;
 int			migrate_guc_lock_attempts = 30;
@@ -104,6 +105,9 @@ migrate_guc_init(void)
 							   "It is run as the owner of the table that is converted.",
 							   &migrate_guc_throttle_query, "", PGC_SUSET, 0,
 							   NULL, NULL, NULL);
+	define_bool("migrate.wait_for_horizon", &migrate_guc_wait_for_horizon, true, PGC_USERSET,
+				"Waits for old snapshots rather than let tables grow.",
+				"While somebody can see the rows that were converted, their space cannot be used again. When off, the conversion goes on, and table and indexes grow to up to twice their size.");
 	DefineCustomBoolVariable("migrate.read_repair",
 							 "Has rows that are read converted before others.",
 							 "Blocks in which a read of new columns meets stale rows are noted for whoever converts the table.",

@@ -20,6 +20,9 @@ extern int	migrate_guc_max_replication_lag;	/* milliseconds; 0: no limit */
 extern int	migrate_guc_max_archive_backlog;	/* WAL files; 0: no limit */
 extern char *migrate_guc_throttle_query;	/* NULL or empty: none */
 
+/* Whether rows wait until the space of those before them can be used again. */
+extern bool migrate_guc_wait_for_horizon;
+
 /* Whether reads note the blocks in which they meet stale rows. */
 extern bool migrate_guc_read_repair;
 

@@ -7,6 +7,8 @@
 
 #include <signal.h>
 
+#include "nodes/pg_list.h"
+
 #include "backfill/meter.h"
 
 typedef enum BackfillStatus
@@ -35,9 +37,12 @@ typedef struct Backfill
 	long		pause;			/* milliseconds to rest before the next step */
 	char		held_by[256];	/* what it waits for; empty: nothing */
 
-	/* private */
-	int32		target;			/* the version last synced for */
+	/* Private to the module. */
 	Meter		meter;
+	int32		target;			/* the version last synced for */
+	List	   *pumps;			/* one for each heap that is under way */
+	int			horizon_waits;	/* in a row */
+	MemoryContext context;		/* what outlasts a step */
 } Backfill;
 
 extern void migrate_backfill_init(Backfill *backfill, Oid root);

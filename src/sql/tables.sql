@@ -151,7 +151,8 @@ CREATE TABLE migrate.backfill (
 	filenode		oid NOT NULL DEFAULT 0,		-- a rewritten heap starts over
 	round			integer NOT NULL DEFAULT 0,	-- 0: not begun
 	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the heap, when its first round began
-	next_block		bigint NOT NULL DEFAULT 0,	-- of this round
+	next_block		bigint NOT NULL DEFAULT 0,	-- of this round: those before it are done
+	blocks_ahead	bigint NOT NULL DEFAULT 0,	-- and so many of those from it on
 	end_block		bigint NOT NULL DEFAULT 0,	-- of this round, exclusive
 	left_from		bigint,						-- blocks that hold the rows which
 	left_to			bigint,						--   this round left, exclusive
