@@ -169,13 +169,13 @@ migrate_meter_hold(Meter *meter, Oid root, long *wait)
 
 /* ---- who waits for us ---- */
 
-/* Valid and not a fast path's: the transaction's own lock, which it holds to its end. */
+/* Of a subtransaction that was rolled back we have no lock any more. */
 static bool
 is_transaction_waited_for(TransactionId xid)
 {
 	LOCKTAG		tag;
 
-	if (!TransactionIdIsValid(xid))
+	if (!TransactionIdIsValid(xid) || !TransactionIdIsCurrentTransactionId(xid))
 		return false;
 	SET_LOCKTAG_TRANSACTION(tag, xid);
 	return LockHasWaiters(&tag, ExclusiveLock, false);
@@ -254,16 +254,21 @@ migrate_meter_begin(Meter *meter, int64 rows_left, int64 *max_rows, long *batch_
 	memset(&meter->batch, 0, sizeof(ThrottleBatch));
 	meter->batch_began = meter->checked_at = GetCurrentTimestamp();
 	meter->wal_before = pgWalUsage.wal_bytes;
+	meter->writer = InvalidTransactionId;
 	*max_rows = migrate_throttle_batch_rows(&meter->limits, rows_left);
 	*batch_time = migrate_throttle_batch_time(&meter->limits, &meter->pace);
 }
 
+/* Rows are formed in a subtransaction of their own, within the one that has written. */
 static bool
-is_waited_for(Oid root, Oid heap)
+is_waited_for(Meter *meter, Oid root, Oid heap)
 {
+	TransactionId xid = GetCurrentTransactionIdIfAny();
+
+	if (TransactionIdIsValid(xid))
+		meter->writer = xid;
 	return is_transaction_waited_for(GetTopTransactionIdIfAny()) ||
-		is_transaction_waited_for(GetCurrentTransactionIdIfAny()) ||
-		is_table_waited_for(root, heap);
+		is_transaction_waited_for(meter->writer) || is_table_waited_for(root, heap);
 }
 
 bool
@@ -277,7 +282,7 @@ migrate_meter_interrupts(Meter *meter, Relation heap)
 	root = root_of(heap);
 	if (migrate_pause_is_wanted(root))
 		return true;
-	if (is_waited_for(root, RelationGetRelid(heap)))
+	if (is_waited_for(meter, root, RelationGetRelid(heap)))
 	{
 		meter->batch.waited_for = true;
 		return true;

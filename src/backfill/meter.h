@@ -26,6 +26,7 @@ typedef struct Meter
 	TimestampTz checked_at;		/* in a batch, who waits */
 	TimestampTz batch_began;
 	int64		wal_before;
+	TransactionId writer;		/* that has last written in the batch */
 } Meter;
 
 /* May a batch of the table begin? Else why not, and for how long to wait. */
