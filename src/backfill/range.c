@@ -129,4 +129,3 @@ migrate_range_count(const Range *range)
 	FreeErrorData(error);
 	return count_all(range);
 }
-
