@@ -120,7 +120,7 @@ cmp_ok($after[2], '<=', $before[2] * 1.15, 'alone: nor has the index on text');
 create_table('held');
 my $old = $node->background_psql('postgres');
 $old->query_safe("SET application_name = 'the old one'");
-$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM held');
+$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 expand('held');
 wait_until("SELECT throttled_by LIKE 'an old snapshot of process % (%, the old one, %)'
 	FROM migrate.progress WHERE migration = 'held'", 'held: it says by whom');
@@ -136,7 +136,7 @@ is_sound('held', 'held');
 sql("ALTER SYSTEM SET migrate.wait_for_horizon = off");
 sql('SELECT pg_reload_conf()');
 create_table('unheld');
-$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM unheld');
+$old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
 expand('unheld');
 wait_until("SELECT rows_converted = $rows FROM migrate.progress WHERE migration = 'unheld'",
 	'not to be held: it goes on');
