@@ -59,10 +59,16 @@ CREATE TRIGGER old_when AFTER UPDATE ON users
 	FOR EACH ROW WHEN (OLD.full_name IS DISTINCT FROM NEW.full_name) EXECUTE FUNCTION suppress_redundant_updates_trigger();
 CREATE RULE old_rule AS ON DELETE TO users WHERE OLD.full_name = 'keep' DO INSTEAD NOTHING;
 CREATE FUNCTION old_function() RETURNS text BEGIN ATOMIC SELECT full_name FROM users LIMIT 1; END;
+-- What is in texts is not tracked; that the names are there can be said.
+CREATE FUNCTION old_text(text) RETURNS text LANGUAGE plpgsql
+	AS 'BEGIN RETURN (SELECT "full_name" FROM contract.Users WHERE full_name = $1); END';
+CREATE FUNCTION other_text() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM users_full_name); END';
+CREATE FUNCTION new_text() RETURNS text LANGUAGE sql AS 'SELECT first_name FROM users LIMIT 1';
 ALTER TABLE users ADD CONSTRAINT new_check CHECK (first_name <> '') NOT VALID;
 RESET ROLE;
 SET client_min_messages = error;
 CREATE PUBLICATION contract_publication FOR TABLE users (id, full_name);
+CREATE PUBLICATION contract_rows FOR TABLE users WHERE (full_name <> '');
 RESET client_min_messages;
 SET ROLE contract_owner;
 SELECT migrate.contract('contract_split');
@@ -78,7 +84,7 @@ SELECT count(full_name) FROM users;
 CALL migrate.run('users');
 SELECT check_name, detail FROM migrate.check_contract('contract_split') WHERE NOT ok;
 RESET ROLE;
-DROP PUBLICATION contract_publication;
+DROP PUBLICATION contract_publication, contract_rows;
 SET ROLE contract_owner;
 DROP VIEW old_view;
 DROP MATERIALIZED VIEW old_matview;
@@ -94,6 +100,7 @@ DROP FUNCTION old_function();
 SELECT detail FROM migrate.check_contract('contract_split') WHERE NOT ok;
 ALTER TABLE users DROP CONSTRAINT old_check;
 ALTER TABLE users VALIDATE CONSTRAINT new_check;
+SELECT check_name, ok, detail, hint FROM migrate.check_contract('contract_split') WHERE detail IS NOT NULL;
 SELECT name, relation, state, version, depends_on, add, remove, percent, failures, contractable, comment
 FROM migrate.status WHERE name = 'contract_split';
 SELECT pg_relation_filenode('users') AS filenode \gset
@@ -206,8 +213,21 @@ CREATE INDEX on_both ON parted (a);
 CREATE INDEX on_one ON parted_2 (lower(a));
 CREATE VIEW of_one AS SELECT a FROM parted_2;
 SELECT check_name, detail FROM migrate.check_contract('contract_parted') WHERE NOT ok;
-DROP VIEW of_one;
-DROP INDEX on_one, on_both;
+-- What the hint says to type can be typed.
+CREATE VIEW "Odd ""view""" AS SELECT a FROM parted;
+CREATE STATISTICS "Odd statistics" ON a, id FROM parted;
+ALTER TABLE parted ADD CONSTRAINT "Odd check" CHECK (a <> 'nosuch'), ADD "Odd generated" text GENERATED ALWAYS AS (a || a) STORED;
+CREATE POLICY "Odd policy" ON parted USING (a <> '');
+CREATE TRIGGER "Odd trigger" AFTER UPDATE ON parted FOR EACH ROW WHEN (OLD.a <> NEW.a) EXECUTE FUNCTION suppress_redundant_updates_trigger();
+CREATE FUNCTION "Odd function"(integer, OUT text) BEGIN ATOMIC SELECT a FROM parted WHERE id = $1; END;
+CREATE TABLE pointing (a text, id integer) PARTITION BY LIST (id);
+CREATE TABLE pointing_1 PARTITION OF pointing DEFAULT;
+ALTER TABLE parted ADD CONSTRAINT "Odd unique" UNIQUE (a, id);
+ALTER TABLE pointing ADD CONSTRAINT "Odd reference" FOREIGN KEY (a, id) REFERENCES parted (a, id);
+SELECT statement FROM migrate.check_contract('contract_parted'),
+	unnest(string_to_array(split_part(hint, 'or: ', 2), '; ')) WITH ORDINALITY AS u (statement, n)
+WHERE NOT ok ORDER BY statement LIKE '%"Odd unique"', n
+\gexec
 SELECT migrate.contract('contract_parted');
 SELECT tableoid::regclass, * FROM parted ORDER BY id;
 SELECT conrelid::regclass, conname FROM pg_constraint WHERE conrelid IN (SELECT relid FROM pg_partition_tree('parted')) AND contype = 'c';

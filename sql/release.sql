@@ -10,7 +10,7 @@ COMMENT ON COLUMN people.note IS 'anything';
 INSERT INTO people SELECT g, 'A' || g || ' B', g, 'n' FROM generate_series(1, 3) g;
 SELECT migrate.create_release('2026.1');
 SELECT migrate.define('names', 'people', add => 'first_name text, last_name text',
-	up => $$first_name = split_part(full_name, ' ', 1), last_name = split_part(full_name, ' ', 2)$$,
+	up => $$first_name = nullif(split_part(full_name, ' ', 1), '-'), last_name = nullif(split_part(full_name, ' ', 2), '-')$$,
 	down => $$full_name = coalesce(first_name || ' ' || last_name, '- -')$$, remove => '{full_name}');
 SELECT migrate.define('price', 'people', add => 'price numeric(12,2)', up => 'price = old.price', down => 'price = new.price');
 SELECT migrate.create_release('2026.2', '{price}');
@@ -107,6 +107,17 @@ SELECT migrate.expand('later');
 INSERT INTO people (id, row_version) VALUES (30, 1);
 INSERT INTO people (id, row_version) VALUES (30, 99);
 SELECT nspname FROM pg_namespace WHERE nspname LIKE 'r_';
+
+-- For who is known to speak it, nothing is rewritten; in a stale row as in another.
+CREATE TABLE tags (id int PRIMARY KEY, tag text, shown text);
+INSERT INTO tags VALUES (1, 'Old', 'Old'), (2, 'Old', 'Old');
+SELECT migrate.define('shown', 'tags', up => 'shown = lower(tag)');
+SELECT migrate.expand('shown'), migrate.create_release('shown');
+UPDATE tags SET shown = shown WHERE id = 2;
+SET migrate.release = 'shown';
+UPDATE tags SET tag = 'New' RETURNING *;
+RESET migrate.release;
+UPDATE tags SET tag = 'Newer' RETURNING *;
 
 -- Whom it concerns.
 CREATE ROLE regress_release_stranger;

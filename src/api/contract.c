@@ -36,7 +36,7 @@ migrate_check_contract(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	migration = migrate_migration_load(name, false, false);
 	migrate_migration_check_owner(migration->relid);
-	foreach(lc, migrate_gate_run(migration, NIL))
+	foreach(lc, migrate_gate_run(migration, NIL, true))
 	{
 		GateFinding *finding = lfirst(lc);
 		Datum		values[4];

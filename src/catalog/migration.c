@@ -102,7 +102,9 @@ migrate_migration_proof_text(const Migration *migration, const char *version_col
 	" (SELECT array_agg(c.type ORDER BY c.\"position\")" \
 	"    FROM migrate.added_column c WHERE c.migration = m.name), proof," \
 	" (SELECT array_agg(coalesce(c.rename_to::text, '') ORDER BY c.\"position\")" \
-	"    FROM migrate.added_column c WHERE c.migration = m.name), proof_due"
+	"    FROM migrate.added_column c WHERE c.migration = m.name), proof_due," \
+	" EXISTS (SELECT FROM migrate.assignment a" \
+	"  WHERE a.migration = m.name AND a.direction = 'n')"
 
 static char *
 get_string(HeapTuple row, TupleDesc desc, int column)
@@ -180,6 +182,7 @@ migration_from_row(HeapTuple row, TupleDesc desc)
 	migration->added = get_added_columns(row, desc, 15, 16, 18);
 	migration->proof = get_string(row, desc, 17);
 	migration->proof_due = get_string(row, desc, 19);
+	migration->has_needed = strcmp(get_string(row, desc, 20), "t") == 0;
 	migration->defers = strcmp(migration->on_error, "defer") == 0;
 	return migration;
 }
@@ -190,20 +193,13 @@ load_migrations(const char *sql, int nargs, const StoreArg *args)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	StoreIdentity self;
-	Oid			types[2];
-	Datum		values[2];
 	List	   *result = NIL;
+	uint64		rows;
 
-	Assert(nargs <= lengthof(types));
-	for (int i = 0; i < nargs; i++)
-	{
-		types[i] = args[i].type;
-		values[i] = args[i].value;
-	}
 	migrate_store_become_owner(&self);
 	SPI_connect();
-	SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	rows = migrate_store_spi(sql, nargs, args);
+	for (uint64 i = 0; i < rows; i++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);
 
@@ -317,7 +313,7 @@ migrate_migration_move(Migration *migration, MigrationState state,
 {
 	const char *column = state < lengthof(state_columns) ? state_columns[state] : NULL;
 	char	   *sql = psprintf("UPDATE migrate.migration SET state = $2%s%s WHERE name = $1",
-							   column ? psprintf(", %s = now()", column) : "",
+							   column ? psprintf(", %s = clock_timestamp()", column) : "",
 							   state == MIGRATION_COMPLETE ?
 							   ", completed_xid = pg_current_xact_id()" : "");
 

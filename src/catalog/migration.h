@@ -36,6 +36,7 @@ typedef struct Migration
 	char	   *down_source;
 	List	   *remove;			/* of char * */
 	char	   *needed_source;
+	bool		has_needed;		/* which rows need it is told: by it, or none does */
 	char	   *on_error;
 	bool		defers;			/* on_error is "defer" */
 	char	   *comment;

@@ -10,6 +10,10 @@
  * Paths that run inside the planner or a trigger do not come here but scan
  * the catalog directly (convert/conversion_cache.c): SPI would recurse.
  *
+ * What is read is what is committed by now, in a REPEATABLE READ transaction too,
+ * as the server reads its own catalogs: a step that went by what was live when its
+ * transaction began could take the triggers from a migration that came since.
+ *
  * Identities are put on as index builds do: an error takes them off with the
  * (sub)transaction, and settings made meanwhile go with the GUC nest level.
  */
@@ -18,6 +22,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -311,9 +316,28 @@ get_plan(const char *sql, int nargs, Oid *types)
 	return plan;
 }
 
+/* Under READ COMMITTED the server sees to that; in parallel mode nothing is changed. */
+static bool
+has_old_snapshot(void)
+{
+	return IsolationUsesXactSnapshot() && !IsInParallelMode();
+}
+
+static int
+execute_with_latest_snapshot(const char *sql, int nargs, Oid *types, Datum *values,
+							 const char *nulls)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+
+	if (plan == NULL)
+		return SPI_result;
+	return SPI_execute_snapshot(plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
+								false, true, 0);
+}
+
 /* Run within SPI; the result is in SPI_tuptable. */
-static uint64
-spi_execute(const char *sql, int nargs, const StoreArg *args)
+uint64
+migrate_store_spi(const char *sql, int nargs, const StoreArg *args)
 {
 	Oid			types[FUNC_MAX_ARGS];
 	Datum		values[FUNC_MAX_ARGS];
@@ -328,8 +352,9 @@ spi_execute(const char *sql, int nargs, const StoreArg *args)
 		values[i] = args[i].value;
 		nulls[i] = args[i].isnull ? 'n' : ' ';
 	}
-	plan = get_plan(sql, nargs, types);
-	if (plan != NULL)
+	if (has_old_snapshot())
+		rc = execute_with_latest_snapshot(sql, nargs, types, values, nulls);
+	else if ((plan = get_plan(sql, nargs, types)) != NULL)
 		rc = SPI_execute_plan(plan, values, nulls, false, 0);
 	else
 		rc = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
@@ -350,7 +375,7 @@ migrate_store_execute(const char *sql, int nargs, const StoreArg *args)
 
 	migrate_store_become_owner(&self);
 	SPI_connect();
-	rows = spi_execute(sql, nargs, args);
+	rows = migrate_store_spi(sql, nargs, args);
 	SPI_finish();
 	migrate_store_become_self(&self);
 	return rows;
@@ -405,7 +430,7 @@ migrate_store_fetch(const char *sql, int nargs, const StoreArg *args)
 
 	migrate_store_become_owner(&self);
 	SPI_connect();
-	if (spi_execute(sql, nargs, args) > 0)
+	if (migrate_store_spi(sql, nargs, args) > 0)
 	{
 		char	   *value = SPI_getvalue(SPI_tuptable->vals[0],
 										 SPI_tuptable->tupdesc, 1);
@@ -432,7 +457,7 @@ migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *args,
 
 	migrate_store_become_owner(&self);
 	SPI_connect();
-	found = spi_execute(sql, nargs, args) > 0;
+	found = migrate_store_spi(sql, nargs, args) > 0;
 	for (int i = 0; found && i < ncolumns; i++)
 	{
 		char	   *value = SPI_getvalue(SPI_tuptable->vals[0],
@@ -468,7 +493,7 @@ migrate_store_fetch_rows(const char *sql, int nargs, const StoreArg *args, int n
 
 	migrate_store_become_owner(&self);
 	SPI_connect();
-	rows = spi_execute(sql, nargs, args);
+	rows = migrate_store_spi(sql, nargs, args);
 	for (uint64 i = 0; i < rows; i++)
 	{
 		MemoryContext spi = MemoryContextSwitchTo(caller);

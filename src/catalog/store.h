@@ -50,6 +50,12 @@ extern Oid	migrate_store_function(const char *name, int nargs, const Oid *argtyp
 
 extern Oid	migrate_store_relation_owner(Oid relid);
 
+/*
+ * Run one statement within SPI, as whom it is by then; the result is in
+ * SPI_tuptable. It sees, as do all below, what is committed by now.
+ */
+extern uint64 migrate_store_spi(const char *sql, int nargs, const StoreArg *args);
+
 extern uint64 migrate_store_execute(const char *sql, int nargs, const StoreArg *args);
 extern uint64 migrate_store_execute_latest(SPIPlanPtr *plan, const char *sql,
 										   int nargs, const StoreArg *args);

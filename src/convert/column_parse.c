@@ -8,6 +8,7 @@
 #include "catalog/heap.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -262,10 +263,15 @@ check_condition(ParseState *pstate, const Scope *scope, const Constraint *check)
 					 parser_errposition(pstate, check->location)));
 }
 
+/* Rows that are there have NULL in a column that nothing assigns. */
 static void
 check_not_null(const ScopeColumn *column, List *ups)
 {
-	if (column->not_null && !is_assigned(ups, column))
+	if (is_assigned(ups, column))
+		return;
+	if (get_typtype(column->type) == TYPTYPE_DOMAIN)
+		domain_check((Datum) 0, true, column->type, NULL, NULL);
+	if (column->not_null)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
 				 errmsg("column \"%s\" of \"add\" is NOT NULL, but no row of the old form has a value for it",

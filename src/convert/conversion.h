@@ -36,6 +36,7 @@ typedef struct LiveMigration
 	bool		defers;			/* on_error is "defer" */
 	bool		proof_due;		/* no constraint holds new rows to its version yet */
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
+	char	   *lacked_by;		/* the oldest release in support that lacks it; NULL: none */
 	Bitmapset  *added;			/* attributes of the new form */
 	Bitmapset  *rewritten;		/* attributes that up assigns in place */
 	Bitmapset  *removed;		/* attributes that contract will drop */
@@ -67,6 +68,7 @@ typedef struct Conversion
 	bool		all_inlinable;	/* every expression of every live migration is */
 	Bitmapset  *touched;		/* what any live migration adds, removes, reads or assigns */
 	bool		defers;			/* of some live migration writes may be deferred at present */
+	bool		has_minimum;	/* some live migration is lacked by a release in support */
 
 	/* below: private to the module */
 	bool		valid;
@@ -120,6 +122,9 @@ extern Conversion *migrate_conversion_expect(Oid relid, Oid root, List *migratio
 
 /* Is a write for which up of the migration fails stored all the same, without it? */
 extern bool migrate_conversion_may_defer(const LiveMigration *migration);
+
+/* Does the state in which the catalog has a migration count as live? */
+extern bool migrate_conversion_is_live_state(const char *state);
 
 /* After a change of what is live: every backend looks again. Includes partitions. */
 extern void migrate_conversion_invalidate(Oid root);

@@ -30,6 +30,7 @@
 #include "convert/conversion_private.h"
 #include "convert/expression.h"
 #include "convert/generated.h"
+#include "convert/minimum.h"
 #include "convert/rows.h"
 #include "convert/subquery.h"
 #include "migrate.h"
@@ -299,8 +300,8 @@ is_complete_state(const char *state)
 	return strcmp(state, "complete") == 0;
 }
 
-static bool
-is_live_state(const char *state)
+bool
+migrate_conversion_is_live_state(const char *state)
 {
 	return strcmp(state, "expanded") == 0 || is_complete_state(state);
 }
@@ -367,7 +368,7 @@ load_live(const Shape *shape, Conversion *conversion)
 		return;
 	while (rows_next(&rows))
 	{
-		if (!is_live_state(rows_get_text(&rows, "state")))
+		if (!migrate_conversion_is_live_state(rows_get_text(&rows, "state")))
 			continue;
 		if (conversion->nlive == MIGRATE_MAX_LIVE)
 			elog(ERROR, "more than %d live migrations on one table", MIGRATE_MAX_LIVE);
@@ -464,6 +465,7 @@ load_shape(const Shape *shape, Conversion *conversion)
 	conversion->all_inlinable = all_inlinable(conversion);
 	conversion->touched = all_touched(conversion);
 	conversion->defers = any_may_defer(conversion);
+	migrate_minimum_note(conversion);
 }
 
 static Conversion *
@@ -609,7 +611,7 @@ migrate_conversion_load_summary(LiveSummary *summary)
 	{
 		char	   *state = rows_get_text(&rows, "state");
 
-		if (!is_live_state(state))
+		if (!migrate_conversion_is_live_state(state))
 			continue;
 		summary->any = true;
 		if (is_complete_state(state))

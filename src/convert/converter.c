@@ -261,15 +261,22 @@ migrate_converter_evaluate(Converter *converter, int i, bool up, int nth, bool *
 
 /* ---- a row ---- */
 
+static void
+forget_row(Converter *converter)
+{
+	ResetExprContext(converter->econtext);
+	converter->was_needed = PG_UINT32_MAX;
+	converter->changed = NULL;
+	converter->speaks_new = 0;
+}
+
 void
 migrate_converter_load(Converter *converter, TupleTableSlot *row)
 {
 	TupleTableSlot *slot = converter->slot;
 	int			natts = converter->conversion->tupdesc->natts;
 
-	ResetExprContext(converter->econtext);
-	converter->was_needed = PG_UINT32_MAX;
-	converter->changed = NULL;
+	forget_row(converter);
 	slot_getallattrs(row);
 	ExecClearTuple(slot);
 	memcpy(slot->tts_values, row->tts_values, natts * sizeof(Datum));
@@ -285,9 +292,7 @@ migrate_converter_start(Converter *converter)
 	TupleTableSlot *slot = converter->slot;
 	int			natts = converter->conversion->tupdesc->natts;
 
-	ResetExprContext(converter->econtext);
-	converter->was_needed = PG_UINT32_MAX;
-	converter->changed = NULL;
+	forget_row(converter);
 	ExecClearTuple(slot);
 	memset(slot->tts_values, 0, natts * sizeof(Datum));
 	memset(slot->tts_isnull, true, natts * sizeof(bool));
@@ -391,28 +396,42 @@ empty_form(Converter *converter, int i, Extent extent, Bitmapset *set)
 	return bms_join(set, emptied);
 }
 
-/* Does up, applied to its own result, change it? Compared bit for bit, as it is stored. */
+/*
+ * Does assignment n of up, of what the row being evaluated holds, give what a row has in
+ * its column? "needed" is whether up is applied at all: it gives NULL where it is not.
+ *
+ * Values are compared by their bytes, as they are stored, and not by their type's
+ * equality: 1.0 and 1.00, '1 day' and '24 hours', or two spellings in a
+ * case-insensitive type are equal, yet who wrote the one would not find it in the other.
+ */
+static bool
+gives(Converter *converter, int i, int n, bool needed, const TupleTableSlot *row)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	Assignment *up = list_nth(migration->ups, n);
+	Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
+	Datum		given = (Datum) 0;
+	bool		given_isnull = true;
+
+	if (needed)
+		given = evaluate(converter, migration, up,
+						 list_nth(list_nth(converter->ups, i), n), true, &given_isnull);
+	if (given_isnull || row->tts_isnull[up->target - 1])
+		return given_isnull && row->tts_isnull[up->target - 1];
+	return datum_image_eq(given, row->tts_values[up->target - 1], attr->attbyval, attr->attlen);
+}
+
+/* Does up, applied to its own result, change it? */
 static AttrNumber
 find_unstable(Converter *converter, int i)
 {
 	LiveMigration *migration = &converter->conversion->live[i];
-	TupleTableSlot *slot = converter->slot;
 
 	for (int n = 0; n < list_length(migration->ups); n++)
 	{
 		Assignment *up = list_nth(migration->ups, n);
-		Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
-		bool		was_null = slot->tts_isnull[up->target - 1];
-		bool		is_null;
-		Datum		again;
 
-		if (up->generated)
-			continue;
-		again = evaluate(converter, migration, up,
-						 list_nth(list_nth(converter->ups, i), n), true, &is_null);
-		if (was_null != is_null ||
-			(!is_null && !datum_image_eq(slot->tts_values[up->target - 1], again,
-										 attr->attbyval, attr->attlen)))
+		if (!up->generated && !gives(converter, i, n, true, converter->slot))
 			return up->target;
 	}
 	return InvalidAttrNumber;
@@ -471,21 +490,20 @@ reconcile(Converter *converter, int done, const Bitmapset *set_by_statement, boo
 	Extent		down = {.up = false, .whole = whole};
 	Extent		up = {.up = true, .whole = whole};
 	Bitmapset  *set = bms_copy(set_by_statement);
-	uint32		speaks_new = 0;
 
 	for (int i = done - 1; i >= 0; i--)
 	{
 		/* What a newer migration's down computed counts: the chain agrees. */
 		if (!bms_overlap(conversion->live[i].added, set))
 			continue;
-		speaks_new |= (uint32) 1 << i;
+		converter->speaks_new |= (uint32) 1 << i;
 		set = compute_form(converter, i, down, set);
 	}
 	for (int i = 0; i < done; i++)
 	{
 		bool		was_needed = (converter->was_needed & ((uint32) 1 << i)) != 0;
 
-		up.in_place_only = (speaks_new & ((uint32) 1 << i)) != 0;
+		up.in_place_only = (converter->speaks_new & ((uint32) 1 << i)) != 0;
 		up.fill = !was_needed;
 		up.spoken = (converter->spoken & ((uint32) 1 << i)) != 0;
 		if (needs(converter, i))
@@ -530,24 +548,12 @@ find_lost(Converter *converter, int i, TupleTableSlot *stored)
 	for (int n = 0; n < list_length(migration->ups); n++)
 	{
 		Assignment *up = list_nth(migration->ups, n);
-		Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
-		bool		stored_isnull;
-		Datum		stored_value = slot_getattr(stored, up->target, &stored_isnull);
-		bool		given_isnull = true;
-		Datum		given = (Datum) 0;
 
 		if (up->in_place || up->generated)
 			continue;
 		if (bms_overlap(up->inputs, converter->changed))
-		{
 			converter->changed = bms_add_member(converter->changed, up->target);
-			continue;
-		}
-		if (needed)
-			given = evaluate(converter, migration, up,
-							 list_nth(list_nth(converter->ups, i), n), true, &given_isnull);
-		if (given_isnull != stored_isnull ||
-			(!given_isnull && !datum_image_eq(given, stored_value, attr->attbyval, attr->attlen)))
+		else if (!gives(converter, i, n, needed, stored))
 			return up->target;
 	}
 	return InvalidAttrNumber;
@@ -570,6 +576,52 @@ migrate_converter_find_lost(Converter *converter, TupleTableSlot *stored, int32 
 	unrestrict_if_needed(conversion, &self);
 	converter->econtext->ecxt_scantuple = converter->slot;
 	return lost;
+}
+
+/*
+ * A column that up makes of nothing in the row (a constant, a default) stands beside the
+ * old form, as one that up does not assign: no write of the old form touches it.
+ */
+static AttrNumber
+find_unrepresented(Converter *converter, int i, bool whole)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+
+	if (!needs(converter, i))
+		return InvalidAttrNumber;
+	for (int n = 0; n < list_length(migration->ups); n++)
+	{
+		Assignment *up = list_nth(migration->ups, n);
+
+		if (up->in_place || up->generated || up->inputs == NULL)
+			continue;
+		if ((whole || bms_is_member(up->target, converter->changed) ||
+			 bms_overlap(up->inputs, converter->changed)) &&
+			!gives(converter, i, n, true, converter->slot))
+			return up->target;
+	}
+	return InvalidAttrNumber;
+}
+
+int
+migrate_converter_find_unrepresented(Converter *converter, bool whole, AttrNumber *column)
+{
+	Conversion *conversion = converter->conversion;
+	int			found = -1;
+	StoreIdentity self;
+
+	restrict_if_needed(conversion, &self);
+	for (int i = 0; i < converter->reach && found < 0; i++)
+	{
+		if ((converter->speaks_new & ((uint32) 1 << i)) == 0 ||
+			conversion->live[i].lacked_by == NULL)
+			continue;
+		*column = find_unrepresented(converter, i, whole);
+		if (*column != InvalidAttrNumber)
+			found = i;
+	}
+	unrestrict_if_needed(conversion, &self);
+	return found;
 }
 
 void

@@ -21,8 +21,9 @@ typedef struct Converter
 	TupleTableSlot *slot;		/* virtual; the row being carried over */
 	const LiveMigration *evaluating;	/* whose expression runs; NULL: none */
 	bool		evaluating_down;	/* it is of that one's down */
-	int			reach;			/* how many of the live migrations are looked at; all, unless set */
+	int			reach;			/* so many of the live migrations are looked at; all, unless set */
 	Bitmapset  *changed;		/* by reconciling: what was set, and what was computed from it */
+	uint32		speaks_new;		/* by reconciling: bit i, live[i] was spoken new */
 
 	/* below: private to the module */
 	ExprContext *econtext;
@@ -77,6 +78,15 @@ extern void migrate_converter_reconcile(Converter *converter,
  */
 extern AttrNumber migrate_converter_find_lost(Converter *converter, TupleTableSlot *stored,
 											  int32 version);
+
+/*
+ * Of a row that was reconciled: the first live migration that a release in support
+ * lacks and whose new form, as it was set, up does not give back from the old form
+ * that down has given; -1 where there is none. "whole" as for reconciling. Tells the
+ * column, too.
+ */
+extern int	migrate_converter_find_unrepresented(Converter *converter, bool whole,
+												 AttrNumber *column);
 
 /*
  * Both, for a row of an older version, of whose columns those in "set" were

@@ -17,12 +17,18 @@
  *	objects		views, indexes, functions ... use it
  *	releases	a release that does not know it is not retired
  *	snapshots	somebody may still look at the table as it was before
+ *
+ * Some have something to add that nobody can decide by looking: a note, for who
+ * asks what stands in the way, not for the contract.
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/builtins.h"
 
 #include "catalog/names.h"
+#include "catalog/sessions.h"
 #include "catalog/store.h"
 #include "guard/contract_gate.h"
 #include "guard/dependent_objects.h"
@@ -36,6 +42,16 @@ fail(GateFinding *finding, char *detail, char *hint)
 	finding->ok = false;
 	finding->detail = detail;
 	finding->hint = hint;
+}
+
+/* To be known besides, whether the check holds or not. */
+static void
+note(GateFinding *finding, const char *detail, const char *hint)
+{
+	finding->detail = finding->detail == NULL ? pstrdup(detail)
+		: psprintf("%s %s", finding->detail, detail);
+	finding->hint = finding->hint == NULL ? pstrdup(hint)
+		: psprintf("%s %s", finding->hint, hint);
 }
 
 static char *
@@ -90,10 +106,13 @@ migrate_gate_columns_to_drop(const Migration *migration)
 
 /* ---- the checks ---- */
 
+/* How far the backfill has come, and what holds it. */
 static char *
-backfill_percent(const Migration *migration)
+backfill_state(const Migration *migration)
 {
-	return migrate_store_fetch("SELECT floor(percent) FROM migrate.progress WHERE migration = $1",
+	return migrate_store_fetch("SELECT format('the backfill has gone through %s %% of the table%s',"
+							   " floor(percent), ', and is held by ' || throttled_by)"
+							   " FROM migrate.progress WHERE migration = $1",
 							   STORE_ARGS(store_text(migration->name)));
 }
 
@@ -101,17 +120,17 @@ static void
 check_state(const Migration *migration, GateFinding *finding)
 {
 	const char *state = migrate_migration_state_name(migration->state);
-	char	   *percent;
+	char	   *backfill;
 
 	switch (migration->state)
 	{
 		case MIGRATION_COMPLETE:
 			break;
 		case MIGRATION_EXPANDED:
-			percent = backfill_percent(migration);
+			backfill = backfill_state(migration);
 			fail(finding,
-				 psprintf("The migration is %s, not complete: the backfill has gone through %s %% of the table.",
-						  state, percent ? percent : "0"),
+				 psprintf("The migration is %s, not complete: %s.", state,
+						  backfill ? backfill : "the backfill has not begun"),
 				 psprintf("Wait for it: %s", call_sql("wait", migration->name)));
 			break;
 		case MIGRATION_CONTRACTED:
@@ -282,6 +301,9 @@ check_objects(const Migration *migration, GateFinding *finding)
 	List	   *columns = migrate_gate_columns_to_drop(migration);
 	char	   *proof = NULL;
 	List	   *objects;
+	List	   *words = NIL;
+	List	   *remedies = NIL;
+	ListCell   *lc;
 
 	/* It goes first, and where "needed" reads what is removed it names that. */
 	if (migrate_migration_is_live(migration))
@@ -289,35 +311,63 @@ check_objects(const Migration *migration, GateFinding *finding)
 											 migration->version);
 	objects = migrate_objects_using(migration->relid, columns, true, proof);
 
-	if (objects != NIL)
-		fail(finding,
-			 psprintf("What would be dropped is in use by: %s.", join(objects, ", ")),
-			 "Drop them, or change them to use the new columns.");
+	if (objects == NIL)
+		return;
+	foreach(lc, objects)
+	{
+		DependentObject *object = lfirst(lc);
+
+		words = lappend(words, object->words);
+		remedies = lappend(remedies, object->remedy);
+	}
+	fail(finding,
+		 psprintf("What would be dropped is in use by: %s.", join(words, ", ")),
+		 psprintf("Change them to use the new columns, or: %s", join(remedies, "; ")));
+}
+
+/* Nobody can tell whether these use it. */
+static void
+note_objects(const Migration *migration, GateFinding *finding)
+{
+	List	   *columns = migrate_gate_columns_to_drop(migration);
+	char	   *functions = columns != NIL
+		? migrate_objects_naming(migration->relid, columns) : NULL;
+
+	if (functions != NULL)
+		note(finding,
+			 psprintf("Not tracked by the server, but the names are in the text of: %s.", functions),
+			 "Look at those functions: what still uses the old columns will fail.");
 }
 
 #define LACKING \
 	" FROM migrate.releases r WHERE r.retired_at IS NULL AND NOT $1 = ANY (r.migrations)"
 
+#define PINNED_TO_IT \
+	" FROM migrate.pinned_sessions() p LEFT JOIN pg_stat_activity a ON a.pid = p.pid" \
+	" WHERE p.release = r.name"
+
 /* Clients of a release that lacks it speak the old form, whether they are here or not. */
 static void
 check_releases(const Migration *migration, GateFinding *finding)
 {
-	char	   *releases;
-	char	   *calls;
+	char	   *columns[2];
 
 	if (!migrate_migration_is_live(migration))
 		return;
-	releases = migrate_store_fetch("SELECT string_agg(format('\"%s\"%s', r.name,"
-								   " CASE WHEN r.pinned_sessions > 0 THEN format(' (pinned by sessions %s)',"
-								   "  (SELECT string_agg(p.pid::text, ', ' ORDER BY p.pid)"
-								   "   FROM migrate.pinned_sessions() p WHERE p.release = r.name)) END), ', ')"
-								   LACKING, STORE_ARGS(store_text(migration->name)));
-	if (releases == NULL)
+	pgstat_clear_snapshot();
+	if (!migrate_store_fetch_row("SELECT string_agg(format('\"%s\"%s', r.name,"
+								 "  (SELECT ' (pinned by ' || string_agg(" SESSION_IN_WORDS("p.pid", "$2")
+								 ", ', ' ORDER BY p.pid) || ')'" PINNED_TO_IT ")), ', '),"
+								 " string_agg(coalesce((SELECT string_agg(format("
+								 "   'SELECT pg_terminate_backend(%s)', p.pid), '; ' ORDER BY p.pid) || '; '"
+								 PINNED_TO_IT "), '') || format('SELECT migrate.retire_release(%L)', r.name), '; ')"
+								 LACKING,
+								 STORE_ARGS(store_text(migration->name), store_oid(GetUserId())),
+								 lengthof(columns), columns) ||
+		columns[0] == NULL)
 		return;
-	calls = migrate_store_fetch("SELECT string_agg(format('SELECT migrate.retire_release(%L)', r.name), '; ')"
-								LACKING, STORE_ARGS(store_text(migration->name)));
-	fail(finding, psprintf("Releases that do not know it are not retired: %s.", releases),
-		 psprintf("When no client speaks them any more: %s", calls));
+	fail(finding, psprintf("Releases that do not know it are not retired: %s.", columns[0]),
+		 psprintf("When no client speaks them any more: %s", columns[1]));
 }
 
 static void
@@ -336,12 +386,24 @@ check_snapshots(const Migration *migration, GateFinding *finding)
 	finding->may_pass = true;
 }
 
+static void
+note_snapshots(const Migration *migration, GateFinding *finding)
+{
+	char	   *unknown = migrate_snapshots_unknown();
+
+	if (unknown != NULL)
+		note(finding,
+			 psprintf("Not known here, for lack of hot_standby_feedback, is what is read on: %s.", unknown),
+			 "See to it that no transaction there is older than the completion.");
+}
+
 /* ---- all of them ---- */
 
 typedef struct GateCheck
 {
 	const char *name;
 	void		(*look) (const Migration *migration, GateFinding *finding);
+	void		(*add_note) (const Migration *migration, GateFinding *finding);
 } GateCheck;
 
 static const GateCheck checks[] = {
@@ -349,13 +411,13 @@ static const GateCheck checks[] = {
 	{"rows", check_rows},
 	{"constraints", check_constraints},
 	{"dependents", check_dependents},
-	{"objects", check_objects},
+	{"objects", check_objects, note_objects},
 	{"releases", check_releases},
-	{"snapshots", check_snapshots},
+	{"snapshots", check_snapshots, note_snapshots},
 };
 
 List *
-migrate_gate_run(const Migration *migration, List *skip)
+migrate_gate_run(const Migration *migration, List *skip, bool with_notes)
 {
 	bool		over = migration->state == MIGRATION_CONTRACTED;
 	List	   *findings = NIL;
@@ -371,6 +433,8 @@ migrate_gate_run(const Migration *migration, List *skip)
 		finding->ok = true;
 		if (!over || checks[i].look == check_state)
 			checks[i].look(migration, finding);
+		if (with_notes && checks[i].add_note != NULL && migrate_migration_is_live(migration))
+			checks[i].add_note(migration, finding);
 		findings = lappend(findings, finding);
 	}
 	return findings;

@@ -7,8 +7,10 @@
  * publications' column lists) it would drop without a word. Here all of it is
  * named, for a person to decide.
  *
- * What it does not record cannot be seen here: the bodies of functions in
- * PL/pgSQL or quoted SQL, and the applications' queries.
+ * What it does not record cannot be found: uses in the bodies of functions in
+ * PL/pgSQL or quoted SQL, and in the applications' queries. Which functions have
+ * both names somewhere in their text can be said, and a person can look at them
+ * (migrate_objects_naming()); that proves nothing, either way.
  *
  * No lock is taken: the answer is as of now, and DROP COLUMN ... RESTRICT has
  * the last word under its own lock.
@@ -42,6 +44,7 @@
 #include "compat.h"
 #include "guard/catalog_row.h"
 #include "guard/dependent_objects.h"
+#include "guard/drop_statement.h"
 #include "migrate.h"
 
 typedef struct Search
@@ -52,17 +55,32 @@ typedef struct Search
 	bool		own_constraints;
 	const char *proof;			/* the constraint of this name goes with the columns */
 	ObjectAddresses *seen;
-	List	   *found;			/* of char * */
+	List	   *found;			/* of DependentObject * */
 } Search;
 
 /* ---- which dependents count, and as what ---- */
+
+/* One that a partition has from its parent is named there. */
+static bool
+is_inherited(const ObjectAddress *column)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(column->objectId),
+										Int16GetDatum(column->objectSubId));
+	bool		inherited;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	inherited = ((Form_pg_attribute) GETSTRUCT(tuple))->attinhcount > 0;
+	ReleaseSysCache(tuple);
+	return inherited;
+}
 
 /* A column's default is its own; a generated column is another that uses it. */
 static bool
 resolve_default(const Search *search, ObjectAddress *object)
 {
 	*object = GetAttrDefaultColumnAddress(object->objectId);
-	return OidIsValid(object->objectId) &&
+	return OidIsValid(object->objectId) && !is_inherited(object) &&
 		!(object->objectId == search->heap &&
 		  bms_is_member(object->objectSubId, search->attnums));
 }
@@ -108,7 +126,7 @@ is_proof(const Search *search, Form_pg_constraint constraint)
 		strcmp(NameStr(constraint->conname), search->proof) == 0;
 }
 
-/* One that a partition has from its parent is named there. */
+/* Likewise; and a foreign key to partitions is one to their parent. */
 static bool
 resolve_constraint(const Search *search, const ObjectAddress *object)
 {
@@ -119,8 +137,9 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	constraint = (Form_pg_constraint) GETSTRUCT(tuple);
-	counts = !(search->is_partition && constraint->conrelid == search->heap &&
-			   (constraint->coninhcount > 0 || OidIsValid(constraint->conparentid))) &&
+	counts = !OidIsValid(constraint->conparentid) &&
+		!(search->is_partition && constraint->conrelid == search->heap &&
+		  constraint->coninhcount > 0) &&
 		(search->own_constraints || !is_own_constraint(search, tuple)) &&
 		!is_proof(search, constraint) &&
 		compat_not_null_column(tuple) == InvalidAttrNumber; /* goes with its column */
@@ -218,9 +237,9 @@ resolve(const Search *search, ObjectAddress *object)
 
 /* ---- searching ---- */
 
-/* The write trigger of another table stands for what the migrations there read. */
-static char *
-describe(const ObjectAddress *object)
+/* The table of a write trigger, which stands for what the migrations there read; or InvalidOid. */
+static Oid
+table_of_write_trigger(const ObjectAddress *object)
 {
 	HeapTuple	tuple = object->classId != TriggerRelationId ? NULL
 		: migrate_catalog_row(TriggerRelationId, TriggerOidIndexId,
@@ -228,24 +247,42 @@ describe(const ObjectAddress *object)
 	Form_pg_trigger trigger;
 
 	if (!HeapTupleIsValid(tuple))
-		return getObjectDescription(object, true);
+		return InvalidOid;
 	trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-	if (!migrate_migration_is_trigger_name(NameStr(trigger->tgname)))
-		return getObjectDescription(object, true);
-	return psprintf("a subquery in a migration of table %s", get_rel_name(trigger->tgrelid));
+	return migrate_migration_is_trigger_name(NameStr(trigger->tgname))
+		? trigger->tgrelid : InvalidOid;
+}
+
+/* NULL where it is gone by now. */
+static DependentObject *
+describe(const ObjectAddress *object)
+{
+	DependentObject *result = palloc0(sizeof(DependentObject));
+	Oid			migrated = table_of_write_trigger(object);
+
+	if (OidIsValid(migrated))
+	{
+		result->words = psprintf("a subquery in a migration of table %s", get_rel_name(migrated));
+		result->remedy = psprintf("contract or roll back the migrations of table %s first",
+								  migrate_store_relation_sql(migrated));
+		return result;
+	}
+	result->words = getObjectDescription(object, true);
+	result->remedy = migrate_drop_statement(object);
+	return result->words != NULL && result->remedy != NULL ? result : NULL;
 }
 
 static void
 note(Search *search, ObjectAddress object)
 {
-	char	   *description;
+	DependentObject *described;
 
 	if (!resolve(search, &object) || object_address_present(&object, search->seen))
 		return;
 	add_exact_object_address(&object, search->seen);
-	description = describe(&object);
-	if (description != NULL)
-		search->found = lappend(search->found, description);
+	described = describe(&object);
+	if (described != NULL)
+		search->found = lappend(search->found, described);
 }
 
 static void
@@ -294,9 +331,10 @@ search_heap(Search *search, List *columns)
 }
 
 static int
-compare_descriptions(const ListCell *a, const ListCell *b)
+compare_words(const ListCell *a, const ListCell *b)
 {
-	return strcmp(lfirst(a), lfirst(b));
+	return strcmp(((DependentObject *) lfirst(a))->words,
+				  ((DependentObject *) lfirst(b))->words);
 }
 
 List *
@@ -318,6 +356,28 @@ migrate_objects_using(Oid relid, List *columns, bool own_constraints, const char
 		search_heap(&search, columns);
 	}
 	free_object_addresses(search.seen);
-	list_sort(search.found, compare_descriptions);
+	list_sort(search.found, compare_words);
 	return search.found;
+}
+
+/* ---- what is not recorded ---- */
+
+/* Is a name a word of its own in the text, however it is written? */
+#define NAMES(text, name) \
+	text " ~* ('(^|\\W)' || regexp_replace(" name ", '(\\W)', '\\\\\\1', 'g') || '(\\W|$)')"
+
+char *
+migrate_objects_naming(Oid relid, List *columns)
+{
+	return migrate_store_fetch("SELECT string_agg(p.oid::regprocedure::text, ', '"
+							   "  ORDER BY p.oid::regprocedure::text)"
+							   " FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang"
+							   " JOIN pg_class c ON c.oid = $1"
+							   " WHERE l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL"
+							   " AND p.pronamespace NOT IN"
+							   "  ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)"
+							   " AND " NAMES("p.prosrc", "c.relname")
+							   " AND EXISTS (SELECT FROM unnest($2) n (name)"
+							   "  WHERE " NAMES("p.prosrc", "n.name") ")",
+							   STORE_ARGS(store_oid(relid), store_name_array(columns)));
 }

@@ -13,4 +13,7 @@
  */
 extern char *migrate_snapshots_older(const Migration *migration, char **hint);
 
+/* Standbys that do not say what their queries see; NULL where there are none. */
+extern char *migrate_snapshots_unknown(void);
+
 #endif							/* MIGRATE_GUARD_OLD_SNAPSHOTS_H */

@@ -16,6 +16,7 @@
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
 #include "lifecycle/index.h"
+#include "lifecycle/lock.h"
 #include "lifecycle/statistics.h"
 
 /* How long to wait before another look, in milliseconds. */
@@ -53,6 +54,23 @@ is_paused(Oid root)
 	return paused != NULL && strcmp(paused, "t") == 0;
 }
 
+/* Others hold locks that stand against these (of TableLock *): say who. */
+static AdvanceStatus
+wait_for_locks(Backfill *backfill, List *wanted, long pause)
+{
+	char	   *holders = migrate_lock_holders(wanted);
+
+	migrate_backfill_hold(backfill, holders == NULL ? HELD_BY_TABLE_LOCK
+						  : psprintf("%s of %s", HELD_BY_TABLE_LOCK, holders), pause);
+	return ADVANCE_WAITING;
+}
+
+static List *
+lock_on_table(const Backfill *backfill, LOCKMODE mode)
+{
+	return migrate_lock_add(NIL, backfill->root, mode);
+}
+
 /* Older snapshots are about to end: the last step. */
 static AdvanceStatus
 settle(Advance *advance)
@@ -67,10 +85,7 @@ settle(Advance *advance)
 		return ADVANCE_WAITING;
 	}
 	if (!migrate_complete_finish(backfill->root, advance->settling.version))
-	{
-		migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, SETTLE_WAIT);
-		return ADVANCE_WAITING;
-	}
+		return wait_for_locks(backfill, lock_on_table(backfill, AccessShareLock), SETTLE_WAIT);
 	migrate_complete_end_settling(&advance->settling);
 	migrate_backfill_hold(backfill, NULL, 0);
 	return ADVANCE_WORKED;
@@ -195,8 +210,8 @@ finish_constraints(Advance *advance, AdvanceStatus *status)
 			*status = ADVANCE_FAILED;
 			break;
 		case CONSTRAINTS_BLOCKED:
-			migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, PROOF_WAIT);
-			*status = ADVANCE_WAITING;
+			*status = wait_for_locks(backfill, migrate_constraint_locks(backfill->root),
+									 PROOF_WAIT);
 			break;
 	}
 	return false;
@@ -247,8 +262,8 @@ end_deferral(Advance *advance, AdvanceStatus *status)
 			*status = fail(backfill);
 			break;
 		case DEFERRAL_BLOCKED:
-			migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, PROOF_WAIT);
-			*status = ADVANCE_WAITING;
+			*status = wait_for_locks(backfill, lock_on_table(backfill, AccessExclusiveLock),
+									 PROOF_WAIT);
 			break;
 	}
 	return false;
@@ -282,8 +297,8 @@ prove(Advance *advance)
 			migrate_backfill_hold(backfill, HELD_BY_STALE_ROW, PROOF_WAIT);
 			return ADVANCE_WAITING;
 		case PROOF_BLOCKED:
-			migrate_backfill_hold(backfill, HELD_BY_TABLE_LOCK, PROOF_WAIT);
-			return ADVANCE_WAITING;
+			return wait_for_locks(backfill, lock_on_table(backfill, ShareUpdateExclusiveLock),
+								  PROOF_WAIT);
 	}
 	return ADVANCE_WORKED;
 }

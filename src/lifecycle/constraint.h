@@ -24,4 +24,7 @@ typedef enum ConstraintStep
 /* All rows are converted: bring the constraints of a table further. */
 extern ConstraintStep migrate_constraint_step(Oid root);
 
+/* The locks (of TableLock *) that its steps take. */
+extern List *migrate_constraint_locks(Oid root);
+
 #endif							/* MIGRATE_LIFECYCLE_CONSTRAINT_H */

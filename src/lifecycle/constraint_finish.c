@@ -377,6 +377,22 @@ take_step(Oid root)
 	return CONSTRAINTS_STAND;
 }
 
+List *
+migrate_constraint_locks(Oid root)
+{
+	List	   *locks = migrate_lock_add(NIL, root, AccessExclusiveLock);
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_list("SELECT DISTINCT a.referenced::oid"
+										 " FROM migrate.added_reference a"
+										 " JOIN migrate.migration m ON m.name = a.migration"
+										 " WHERE m.relation = $1 AND m.state = 'expanded'"
+										 " AND a.phase <> 'valid'",
+										 STORE_ARGS(store_relation(root))))
+		locks = migrate_lock_add(locks, atooid(lfirst(lc)), ShareRowExclusiveLock);
+	return locks;
+}
+
 typedef struct Step
 {
 	Oid			root;

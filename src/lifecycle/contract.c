@@ -26,8 +26,8 @@
  * is refused as "dependents", and a newer one may go first. Rows are then at or
  * above its version, and what is older of the live ones is complete or is not,
  * as before; only rows that come with an explicit older version are refused
- * from then on (managed.floor). Not so with a "needed": rows that did not need
- * the migration are below its version, and in its new form (lifecycle/proof.c).
+ * from then on (managed.floor). Not so where not all rows needed it: those that did
+ * not are below its version, and in its new form (lifecycle/proof.c).
  *
  * Nothing is changed before all checks hold, and all changes are one
  * transaction: an error or a crash leaves the migration complete, as it was.
@@ -120,7 +120,7 @@ refuse(const Migration *migration, List *findings)
 static bool
 gate_is_open(const Migration *migration, List *skip, bool may_wait)
 {
-	List	   *findings = migrate_gate_run(migration, skip);
+	List	   *findings = migrate_gate_run(migration, skip, false);
 	bool		open = true;
 	bool		hopeless = !may_wait;
 	ListCell   *lc;
@@ -235,7 +235,7 @@ contract(Migration *migration, List *skip)
 
 	migrate_migration_move(migration, MIGRATION_CONTRACTED, "contracted",
 						   describe(migration, columns, skip));
-	if (migration->needed_source == NULL)
+	if (!migration->has_needed)
 		migrate_store_execute("UPDATE migrate.managed SET floor = greatest(floor, $2)"
 							  " WHERE relation = $1",
 							  STORE_ARGS(store_relation(migration->relid),

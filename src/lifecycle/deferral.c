@@ -123,15 +123,6 @@ migrate_deferral_concerns(const Migration *migration)
 	return migration->defers || any_due(migration->relid, true);
 }
 
-char *
-migrate_deferral_condition(Oid root, const char *version_column)
-{
-	char	   *floor = migrate_store_fetch("SELECT floor FROM migrate.managed WHERE relation = $1",
-											STORE_ARGS(store_relation(root)));
-
-	return psprintf("%s >= %s", quote_identifier(version_column), floor);
-}
-
 /* Those that stand speak of older versions only: a deferred row may be newer than that. */
 void
 migrate_deferral_begin(const Migration *migration, const char *version_column, int32 version)
@@ -199,11 +190,12 @@ record_end(List *due)
 
 		migrate_store_execute("UPDATE migrate.migration m SET proof_due = NULL, proof ="
 							  " (SELECT pg_get_expr(c.conbin, c.conrelid) FROM pg_constraint c"
-							  "  WHERE m.needed_source IS NOT NULL AND c.conrelid = m.relation"
+							  "  WHERE $3 AND c.conrelid = m.relation"
 							  "  AND c.conname = $2 AND c.contype = 'c')"
 							  " WHERE name = $1",
 							  STORE_ARGS(store_text(migration->name),
-										 store_name(proof_name(migration))));
+										 store_name(proof_name(migration)),
+										 store_bool(migration->has_needed)));
 		if (migration->defers)
 			migrate_migration_record(migration->name, "deferring ended", NULL);
 	}

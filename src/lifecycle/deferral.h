@@ -10,9 +10,6 @@
 /* May rows be stored without this migration once it is expanded? */
 extern bool migrate_deferral_concerns(const Migration *migration);
 
-/* The condition that its constraint has meanwhile. */
-extern char *migrate_deferral_condition(Oid root, const char *version_column);
-
 /* It is expanded as a version: have what is deferred recorded. */
 extern void migrate_deferral_begin(const Migration *migration, const char *version_column,
 								   int32 version);

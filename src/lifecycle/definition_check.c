@@ -571,6 +571,18 @@ check_needed(Relation rel, Definition *definition, ParsedDefinition *parsed)
 	check_needed_generated(rel, definition, parsed);
 }
 
+/*
+ * Without an assignment a row is stored as it reads in either form: none needs to be
+ * converted. New columns have NULL there, and whether their CHECKs let that pass is
+ * looked at before these come into force (constraint_finish.c).
+ */
+static void
+imply_needed(ParsedDefinition *parsed)
+{
+	if (parsed->ups == NIL)
+		parsed->needed = migrate_expression_parse_predicate(&parsed->scope, "needed", "false");
+}
+
 /* ---- the whole ---- */
 
 /* What a later version of the definition language takes, and this one does not. */
@@ -674,6 +686,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);
 	check_needed(rel, definition, parsed);
+	imply_needed(parsed);
 	check_unneeded_columns(definition, parsed->added);
 	check_unique(rel, parsed->added);
 	check_references(definition, parsed->added);

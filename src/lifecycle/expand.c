@@ -67,6 +67,7 @@
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
 #include "lifecycle/reference.h"
+#include "lifecycle/release.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 #include "shmem.h"
@@ -436,7 +437,7 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 	if (migrate_deferral_concerns(migration))
 	{
 		due = condition;
-		condition = migrate_deferral_condition(migration->relid, managed->version_column);
+		condition = migrate_proof_weak_condition(migration->relid, managed->version_column);
 	}
 
 	migrate_store_ddl(migration->relid,
@@ -479,6 +480,7 @@ migrate_lifecycle_expand(const char *name)
 		return;
 	check_all(migration);
 
+	migrate_release_hold();
 	migrate_reference_lock_others(migration);
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
 	check_all(migration);

@@ -8,7 +8,9 @@
  * - take the lock if it is free;
  * - where a holder's transaction has been open for longer than
  *   migrate.lock_timeout, it will hardly end within another: look now and then
- *   for that long whether the lock is free, without standing in line;
+ *   for that long whether the lock is free, without standing in line. To look is
+ *   not to try: where WAL is replicated, who asks for AccessExclusiveLock is given
+ *   a transaction ID first, in a subtransaction one of its own, got or not;
  * - else stand in line, for migrate.lock_timeout at most: under steady short
  *   transactions the lock is never free, but the line is short.
  *
@@ -18,7 +20,9 @@
  *
  * Between attempts whoever was held up gets through. An attempt is a
  * subtransaction, so that one that fails gives up what it got of a table's
- * partitions, or of other tables.
+ * partitions, or of other tables. The partitions are listed before they are locked:
+ * an attempt that finds, with all locks in hand, that one has come fails as well,
+ * lest the DDL wait for that one's lock with the others held.
  *
  * Weaker locks that still keep writers out are got in the same way.
  */
@@ -36,6 +40,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "catalog/sessions.h"
 #include "catalog/store.h"
 #include "catalog/try.h"
 #include "guc.h"
@@ -43,10 +48,7 @@
 
 #define POLL_INTERVAL_MS	10
 
-/*
- * Those who hold a lock on the table or a partition of it that conflicts with
- * ours: all do, or all but those of readers.
- */
+/* Those who hold a lock on the table or a partition of it in one of those modes. */
 #define HOLDERS \
 	" FROM pg_locks l" \
 	" LEFT JOIN pg_stat_activity a ON a.pid = l.pid" \
@@ -58,12 +60,22 @@
 	" AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())" \
 	" AND (l.relation = $1 OR l.relation IN" \
 	"  (SELECT relid FROM pg_partition_tree($1) WHERE relid <> $1))" \
-	" AND ($2 OR l.mode NOT IN ('AccessShareLock', 'RowShareLock'))" \
-	" AND l.pid IS DISTINCT FROM pg_backend_pid()"
+	" AND l.mode = ANY ($2) AND l.pid IS DISTINCT FROM pg_backend_pid()"
 
 #define HOLDERS_ARGS(table) \
-	STORE_ARGS(store_relation((table)->relid), \
-			   store_bool((table)->mode == AccessExclusiveLock))
+	store_relation((table)->relid), store_text_array(conflicting_modes((table)->mode))
+
+/* As pg_locks calls them. */
+static List *
+conflicting_modes(LOCKMODE mode)
+{
+	List	   *names = NIL;
+
+	for (LOCKMODE other = AccessShareLock; other <= MaxLockMode; other++)
+		if (DoLockModesConflict(mode, other))
+			names = lappend(names, (char *) GetLockmodeName(DEFAULT_LOCKMETHOD, other));
+	return names;
+}
 
 static bool
 is_held_by_long_transaction(const TableLock *table)
@@ -72,7 +84,7 @@ is_held_by_long_transaction(const TableLock *table)
 
 	since = migrate_store_fetch("SELECT extract(epoch FROM clock_timestamp() -"
 								" min(coalesce(a.xact_start, x.prepared)))" HOLDERS,
-								HOLDERS_ARGS(table));
+								STORE_ARGS(HOLDERS_ARGS(table)));
 	return since != NULL && atof(since) * 1000.0 > migrate_guc_lock_timeout;
 }
 
@@ -89,35 +101,43 @@ held_by_long_transaction(List *tables)
 }
 
 static char *
-describe_holders(const TableLock *table)
+describe_holders(const TableLock *table, Oid asker)
 {
-	char	   *holders;
-
-	holders = migrate_store_fetch("SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL"
-								  " THEN format('prepared transaction %L of %I', x.gid, x.owner)"
-								  " ELSE format('process %s (%s, %s, in its transaction for %s s)',"
-								  " l.pid, coalesce(a.usename, a.backend_type),"
-								  " coalesce(nullif(a.application_name, ''), 'unnamed program'),"
-								  " coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::bigint, 0))"
-								  " END, '; ')" HOLDERS,
-								  HOLDERS_ARGS(table));
-	return holders;
+	return migrate_store_fetch("SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL"
+							   " THEN format('prepared transaction %L of %I', x.gid, x.owner)"
+							   " ELSE " SESSION_IN_WORDS("l.pid", "$3") " END, '; ')" HOLDERS,
+							   STORE_ARGS(HOLDERS_ARGS(table), store_oid(asker)));
 }
 
+/* The holders of the first of the tables that has any; NULL where none has. */
 static char *
-describe_all_holders(List *tables)
+describe_first_holders(List *tables, Oid asker)
 {
 	ListCell   *lc;
 
 	pgstat_clear_snapshot();
 	foreach(lc, tables)
 	{
-		char	   *holders = describe_holders(lfirst(lc));
+		char	   *holders = describe_holders(lfirst(lc), asker);
 
 		if (holders != NULL)
 			return holders;
 	}
-	return pstrdup("sessions that have gone meanwhile");
+	return NULL;
+}
+
+char *
+migrate_lock_holders(List *tables)
+{
+	return describe_first_holders(tables, InvalidOid);
+}
+
+static char *
+describe_all_holders(List *tables)
+{
+	char	   *holders = describe_first_holders(tables, GetUserId());
+
+	return holders ? holders : pstrdup("sessions that have gone meanwhile");
 }
 
 static void
@@ -133,7 +153,7 @@ check_nobody_waits_for_us(List *tables, const char *what)
 												  " coalesce(nullif(a.application_name, ''), 'unnamed program'))"
 												  HOLDERS
 												  " AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid)) LIMIT 1",
-												  HOLDERS_ARGS(table));
+												  STORE_ARGS(HOLDERS_ARGS(table)));
 
 		if (waiting != NULL)
 			ereport(ERROR,
@@ -146,6 +166,64 @@ check_nobody_waits_for_us(List *tables, const char *what)
 
 /* ---- an attempt ---- */
 
+static TableLock *
+make_lock(Oid relid, LOCKMODE mode)
+{
+	TableLock  *lock = palloc(sizeof(TableLock));
+
+	lock->relid = relid;
+	lock->mode = mode;
+	return lock;
+}
+
+static List *
+with_partitions(List *tables)
+{
+	List	   *locks = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		const TableLock *table = lfirst(lc);
+		ListCell   *each;
+
+		foreach(each, find_all_inheritors(table->relid, NoLock, NULL))
+			locks = lappend(locks, make_lock(lfirst_oid(each), table->mode));
+	}
+	return locks;
+}
+
+/* Would it be got at once? Only looks. */
+static bool
+is_free(const TableLock *lock)
+{
+	LOCKTAG		tag;
+	int			conflicts;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, lock->relid);
+	pfree(GetLockConflicts(&tag, lock->mode, &conflicts));
+	return conflicts == 0;
+}
+
+static bool
+all_free(List *locks)
+{
+	ListCell   *lc;
+
+	foreach(lc, locks)
+		if (!is_free(lfirst(lc)))
+			return false;
+	return true;
+}
+
+static void
+fail_attempt(const char *reason, Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg_internal("relation %u %s", relid, reason)));
+}
+
 static void
 lock_if_free(List *locks)
 {
@@ -156,9 +234,7 @@ lock_if_free(List *locks)
 		const TableLock *lock = lfirst(lc);
 
 		if (!ConditionalLockRelationOid(lock->relid, lock->mode))
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg_internal("relation %u is locked", lock->relid)));
+			fail_attempt("is locked", lock->relid);
 	}
 }
 
@@ -199,9 +275,36 @@ is_lock_failure(int sqlerrcode)
 
 typedef struct LockAttempt
 {
-	List	   *locks;			/* of TableLock *: partitions included */
+	List	   *tables;			/* of TableLock * */
+	List	   *locks;			/* the same, partitions included */
 	bool		in_line;
 } LockAttempt;
+
+static bool
+is_among(const TableLock *lock, List *locks)
+{
+	ListCell   *lc;
+
+	foreach(lc, locks)
+		if (((TableLock *) lfirst(lc))->relid == lock->relid)
+			return true;
+	return false;
+}
+
+/* With its parent locked no other partition can come. */
+static void
+check_no_partition_came(const LockAttempt *attempt)
+{
+	ListCell   *lc;
+
+	foreach(lc, with_partitions(attempt->tables))
+	{
+		const TableLock *lock = lfirst(lc);
+
+		if (!is_among(lock, attempt->locks))
+			fail_attempt("has become a partition", lock->relid);
+	}
+}
 
 static void
 lock_all(void *context)
@@ -212,15 +315,19 @@ lock_all(void *context)
 		lock_in_line(attempt->locks);
 	else
 		lock_if_free(attempt->locks);
+	check_no_partition_came(attempt);
 }
 
 /* One try for all of them, or none. */
 static bool
-try_lock(List *locks, bool in_line)
+try_lock(List *tables, List *locks, bool in_line)
 {
-	LockAttempt attempt = {locks, in_line};
-	ErrorData  *error = migrate_try(lock_all, &attempt);
+	LockAttempt attempt = {tables, locks, in_line};
+	ErrorData  *error;
 
+	if (!in_line && !all_free(locks))
+		return false;
+	error = migrate_try(lock_all, &attempt);
 	if (error == NULL)
 		return true;
 	if (!is_lock_failure(error->sqlerrcode))
@@ -239,7 +346,7 @@ nap(long milliseconds)
 
 /* Look for as long as an attempt may take whether the lock is free. */
 static bool
-watch_until_free(List *locks)
+watch_until_free(List *tables, List *locks)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 												  migrate_guc_lock_timeout);
@@ -247,37 +354,10 @@ watch_until_free(List *locks)
 	while (GetCurrentTimestamp() < end)
 	{
 		nap(POLL_INTERVAL_MS);
-		if (try_lock(locks, false))
+		if (try_lock(tables, locks, false))
 			return true;
 	}
 	return false;
-}
-
-static TableLock *
-make_lock(Oid relid, LOCKMODE mode)
-{
-	TableLock  *lock = palloc(sizeof(TableLock));
-
-	lock->relid = relid;
-	lock->mode = mode;
-	return lock;
-}
-
-static List *
-with_partitions(List *tables)
-{
-	List	   *locks = NIL;
-	ListCell   *lc;
-
-	foreach(lc, tables)
-	{
-		const TableLock *table = lfirst(lc);
-		ListCell   *each;
-
-		foreach(each, find_all_inheritors(table->relid, NoLock, NULL))
-			locks = lappend(locks, make_lock(lfirst_oid(each), table->mode));
-	}
-	return locks;
 }
 
 static bool
@@ -285,12 +365,12 @@ attempt(List *tables, const char *what)
 {
 	List	   *locks = with_partitions(tables);
 
-	if (try_lock(locks, false))
+	if (try_lock(tables, locks, false))
 		return true;
 	check_nobody_waits_for_us(tables, what);
 	if (held_by_long_transaction(tables))
-		return watch_until_free(locks);
-	return try_lock(locks, true);
+		return watch_until_free(tables, locks);
+	return try_lock(tables, locks, true);
 }
 
 /*

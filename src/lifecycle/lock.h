@@ -30,4 +30,7 @@ extern void migrate_lock_table(Oid relid, const char *what);
 extern void migrate_lock_tables(List *tables, const char *what);
 extern List *migrate_lock_add(List *tables, Oid relid, LOCKMODE mode);
 
+/* Who holds what is in the way of those locks, in words that everybody may see; NULL: nobody. */
+extern char *migrate_lock_holders(List *tables);
+
 #endif							/* MIGRATE_LIFECYCLE_LOCK_H */

@@ -19,11 +19,21 @@
  * and rows below u are moved whether they need it or not (needed_from); all
  * that are stale for that migration are anyway, unless it has a "needed" too.
  *
+ * A migration that assigns nothing (a merge, a removal, new columns without a value)
+ * is needed by no row: define gives it the predicate "false". Then there is
+ * nothing to prove, and what is left of the constraint is
+ *
+ *		row_version >= the oldest version that is supported
+ *
+ * which holds of all rows, and refuses what is no version at all: a planner's marker,
+ * or "unsaid", should a trigger be missing. Rows that a copied table brings along,
+ * which do not say their version, are stamped for it (needed_from).
+ *
  * What this means for later: such a table keeps rows of old versions for good.
  * To a later migration they are stale like any, and upgraded by it from the
  * version that they carry; the migration that they did not need would not have
  * changed them. So contracting it does not raise managed.floor, below which
- * rows that say their version are refused. A migration without a "needed" does:
+ * rows that say their version are refused. A migration that all rows need does:
  * once it is proven, no row is below it.
  *
  * The constraint is checked with the rights of whoever writes, so define lets
@@ -56,7 +66,7 @@ bound_predicate(const Migration *migration)
 	AttrNumber *attnos;
 	ListCell   *lc;
 
-	if (migration->needed_source == NULL)
+	if (!migration->has_needed)
 		return NULL;
 	tree = migrate_store_fetch("SELECT tree FROM migrate.assignment_tree"
 							   " WHERE migration = $1 AND direction = 'n'",
@@ -92,6 +102,28 @@ computed_from(Oid relid, Expr *expr)
 	return version;
 }
 
+static bool
+is_never_true(const Expr *predicate)
+{
+	const Const *constant = (const Const *) predicate;
+
+	return IsA(predicate, Const) &&
+		(constant->constisnull || !DatumGetBool(constant->constvalue));
+}
+
+static int32
+oldest_supported(Oid relid)
+{
+	return pg_strtoint32(migrate_store_fetch("SELECT floor FROM migrate.managed WHERE relation = $1",
+											 STORE_ARGS(store_relation(relid))));
+}
+
+char *
+migrate_proof_weak_condition(Oid relid, const char *version_column)
+{
+	return psprintf("%s >= %d", quote_identifier(version_column), oldest_supported(relid));
+}
+
 char *
 migrate_proof_condition(const Migration *migration, const char *version_column,
 						int32 version, int32 *needed_from)
@@ -103,6 +135,11 @@ migrate_proof_condition(const Migration *migration, const char *version_column,
 	*needed_from = 0;
 	if (predicate == NULL)
 		return psprintf("%s >= %d", column, version);
+	if (is_never_true(predicate))
+	{
+		*needed_from = oldest_supported(migration->relid);
+		return migrate_proof_weak_condition(migration->relid, version_column);
+	}
 	needed = migrate_expression_to_text(migration->relid, predicate);
 	*needed_from = computed_from(migration->relid, predicate);
 	if (*needed_from == 0)
@@ -115,7 +152,7 @@ void
 migrate_proof_record(const Migration *migration, const char *version_column,
 					 int32 version, int32 needed_from, const char *due)
 {
-	if (migration->needed_source == NULL && due == NULL)
+	if (!migration->has_needed && due == NULL)
 		return;
 	migrate_store_execute("UPDATE migrate.migration m SET needed_from = $2, proof_due = $4,"
 						  " proof = pg_get_expr(c.conbin, c.conrelid) FROM pg_constraint c"

@@ -14,6 +14,9 @@
 extern char *migrate_proof_condition(const Migration *migration, const char *version_column,
 									 int32 version, int32 *needed_from);
 
+/* What all rows fulfil: that they are of a version which can be upgraded. */
+extern char *migrate_proof_weak_condition(Oid relid, const char *version_column);
+
 /*
  * Note what the server made of the constraint's text, to be compared with later.
  * "due": the condition, where it is yet to come in the place of another; or NULL.

@@ -7,6 +7,9 @@
  * (convert/pin.c). A set is closed: with a migration it has all that this one
  * depends on.
  *
+ * From when a release has been created until it is retired, writes are held to what it
+ * can represent (convert/minimum.c).
+ *
  * Retiring looks for pinned sessions after it has locked the release's row, and
  * commits the change after that. Who pins meanwhile is not seen, but finds the
  * release retired with its next statement that needs it; the contract that
@@ -15,14 +18,20 @@
 #include "postgres.h"
 
 #include "catalog/pg_database.h"
+#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/syscache.h"
 
 #include "catalog/graph_load.h"
 #include "catalog/names.h"
 #include "catalog/store.h"
 #include "compat.h"
+#include "convert/conversion.h"
+#include "convert/minimum.h"
 #include "convert/pin.h"
+#include "lifecycle/lock.h"
 #include "lifecycle/release.h"
 #include "shmem.h"
 
@@ -95,21 +104,19 @@ check_closed(const char *release, List *migrations)
 	}
 }
 
-static bool
-same_set(const char *release, List *migrations)
+static List *
+migrations_of(const char *release)
 {
-	List	   *known = migrate_store_fetch_list("SELECT migration FROM migrate.release_migration"
-												 " WHERE release = $1",
-												 STORE_ARGS(store_text(release)));
-
-	return migrate_names_are_same(known, migrations);
+	return migrate_store_fetch_list("SELECT migration FROM migrate.release_migration"
+									" WHERE release = $1",
+									STORE_ARGS(store_text(release)));
 }
 
 /* The same again is no news. A retired one does not come back: what it needs may be gone. */
 static void
 create_again(const char *name, List *migrations, bool are_given)
 {
-	if (are_given && !same_set(name, migrations))
+	if (are_given && !migrate_names_are_same(migrations_of(name), migrations))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("release \"%s\" already exists with other migrations", name),
@@ -119,11 +126,49 @@ create_again(const char *name, List *migrations, bool are_given)
 			 errmsg("release \"%s\" already exists, skipping", name)));
 }
 
+/*
+ * Hold writes to a release from the moment when it is there: none that began before
+ * must go on after it (convert/minimum.c). Most releases know all that is live and
+ * take no lock.
+ */
+static void
+lock_writers_out(const char *name, List *tables)
+{
+	List	   *locks = NIL;
+	ListCell   *lc;
+
+	if (tables == NIL)
+		return;
+	foreach(lc, tables)
+		locks = migrate_lock_add(locks, lfirst_oid(lc), ShareLock);
+	migrate_lock_tables(locks, psprintf("create release \"%s\"", name));
+}
+
+/* Have every backend ask again whom these tables' migrations are lacked by. */
+static void
+tell(List *tables)
+{
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		LockRelationOid(lfirst_oid(lc), AccessShareLock);
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			continue;			/* dropped, with the guard off */
+		(void) find_all_inheritors(lfirst_oid(lc), AccessShareLock, NULL);
+		migrate_conversion_invalidate(lfirst_oid(lc));
+	}
+	migrate_pin_invalidate();
+}
+
 void
 migrate_release_create(const char *name, List *migrations, bool are_given)
 {
+	List	   *tables;
+
 	migrate_release_check_rights();
 	check_name(name);
+	LockRelationOid(migrate_store_table("release"), RowExclusiveLock);
 	if (are_given)
 		check_closed(name, migrations);
 	else
@@ -137,7 +182,15 @@ migrate_release_create(const char *name, List *migrations, bool are_given)
 	migrate_store_execute("INSERT INTO migrate.release_migration"
 						  " SELECT DISTINCT $1, m FROM unnest($2) m",
 						  STORE_ARGS(store_text(name), store_text_array(migrations)));
-	migrate_pin_invalidate();
+	tables = migrate_minimum_tables(migrations);
+	lock_writers_out(name, tables);
+	tell(tables);
+}
+
+void
+migrate_release_hold(void)
+{
+	LockRelationOid(migrate_store_table("release"), ShareLock);
 }
 
 /* ---- retiring ---- */
@@ -208,5 +261,5 @@ migrate_release_retire(const char *name)
 							  " WHERE name = $1 AND retired_at IS NULL",
 							  STORE_ARGS(store_text(name))) == 0)
 		ereport(NOTICE, (errmsg("release \"%s\" is already retired, skipping", name)));
-	migrate_pin_invalidate();
+	tell(migrate_minimum_tables(migrations_of(name)));
 }

@@ -17,6 +17,13 @@ extern void migrate_release_retire(const char *name);
  */
 extern void migrate_release_check_rights(void);
 
+/*
+ * Have no release come or go until the end of the transaction. Waits for those who are
+ * at it; two transactions that each expand and create a release can meet in a deadlock,
+ * which ends one of them.
+ */
+extern void migrate_release_hold(void);
+
 /* Lock a release against being retired until the end of the transaction; it must be there. */
 extern void migrate_release_check_active(const char *name);
 

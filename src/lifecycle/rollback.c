@@ -35,14 +35,14 @@
 #include "lifecycle/rollback.h"
 
 static char *
-join(List *strings, const char *quote)
+join(List *strings, const char *separator, const char *quote)
 {
 	StringInfoData buf;
 	ListCell   *lc;
 
 	initStringInfo(&buf);
 	foreach(lc, strings)
-		appendStringInfo(&buf, "%s%s%s%s", buf.len > 0 ? ", " : "",
+		appendStringInfo(&buf, "%s%s%s%s", buf.len > 0 ? separator : "",
 						 quote, (char *) lfirst(lc), quote);
 	return buf.data;
 }
@@ -124,12 +124,24 @@ check_objects(const Migration *migration)
 	List	   *objects = migrate_objects_using(migration->relid, added_names(migration),
 											false, NULL);
 
-	if (objects != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("migration \"%s\" cannot be rolled back", migration->name),
-				 errdetail("Its new columns are in use by: %s.", join(objects, "")),
-				 errhint("Drop those objects, or change them to use the old columns.")));
+	List	   *words = NIL;
+	List	   *remedies = NIL;
+	ListCell   *lc;
+
+	if (objects == NIL)
+		return;
+	foreach(lc, objects)
+	{
+		DependentObject *object = lfirst(lc);
+
+		words = lappend(words, object->words);
+		remedies = lappend(remedies, object->remedy);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("migration \"%s\" cannot be rolled back", migration->name),
+			 errdetail("Its new columns are in use by: %s.", join(words, ", ", "")),
+			 errhint("Change them to use the old columns, or: %s", join(remedies, "; ", ""))));
 }
 
 static char *
@@ -140,10 +152,10 @@ describe_loss(const RollbackLoss *loss)
 	initStringInfo(&buf);
 	if (loss->rewritten != NIL)
 		appendStringInfo(&buf, "What was in columns that \"up\" rewrites in place was overwritten: %s.",
-						 join(loss->rewritten, "\""));
+						 join(loss->rewritten, ", ", "\""));
 	if (loss->unread != NIL)
 		appendStringInfo(&buf, "%sWhat was written to new columns that no \"down\" reads is stored nowhere else: %s.",
-						 buf.len > 0 ? " " : "", join(loss->unread, "\""));
+						 buf.len > 0 ? " " : "", join(loss->unread, ", ", "\""));
 	return buf.data;
 }
 

@@ -29,6 +29,7 @@
 
 #include "catalog/try.h"
 #include "write/carry_out.h"
+#include "write/minimum.h"
 
 typedef struct Attempt
 {
@@ -64,6 +65,7 @@ compute(Attempt *attempt)
 
 	migrate_row_write_begin(write);
 	attempt->step(write);
+	migrate_minimum_check(write);
 	attempt->lost = find_lost(write);
 	old = MemoryContextSwitchTo(attempt->context);
 	attempt->tuple = migrate_row_write_take(write);

@@ -6,7 +6,9 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
+#include "replication/logicalworker.h"
 #include "utils/acl.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -71,6 +73,12 @@ migrate_row_write_init(RowWrite *write, const TriggerData *trigger)
 		write->tuple = trigger->tg_trigtuple;
 	}
 	write->named = write->row;
+}
+
+bool
+migrate_row_write_is_replicated(void)
+{
+	return IsLogicalWorker() || SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
 }
 
 /* ---- where an expression fails ---- */

@@ -35,6 +35,9 @@ extern void migrate_row_write_check_protocol(FunctionCallInfo fcinfo, const char
 
 extern void migrate_row_write_init(RowWrite *write, const TriggerData *trigger);
 
+/* Does what is written come from another database, as it is stored there? */
+extern bool migrate_row_write_is_replicated(void);
+
 /*
  * Between these the write has a Converter. Where an expression fails, the error
  * names the row "named".

@@ -33,7 +33,6 @@
 #include "access/sysattr.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "replication/logicalworker.h"
 #include "utils/rel.h"
 
 #include "catalog/store.h"
@@ -141,13 +140,6 @@ store_inserted(RowWrite *write)
 
 /* ---- UPDATE ---- */
 
-/* Does the write come from another database, with what is stored there? */
-static bool
-is_replicated(void)
-{
-	return IsLogicalWorker() || SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
-}
-
 /*
  * Does an UPDATE say in which version it stores the row? A publisher that has
  * the column sends it with each row, and means it. A statement does not: a
@@ -163,7 +155,7 @@ says_version(const RowWrite *write, const Bitmapset *updated_columns, int32 give
 	if (given == MIGRATE_VERSION_UNSAID)
 		return false;
 	return given < 0 || given > write->conversion->version ||
-		(is_replicated() && bms_is_member(bit, updated_columns));
+		(migrate_row_write_is_replicated() && bms_is_member(bit, updated_columns));
 }
 
 static HeapTuple

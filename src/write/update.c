@@ -39,23 +39,6 @@ overlay(RowWrite *write, const Bitmapset *set)
 }
 
 /*
- * Where a migration rewrites in place what older ones have to do with: the columns
- * of these, and those that are rewritten. Else NULL.
- */
-static Bitmapset *
-older_forms_rewritten(const Conversion *conversion, int migration)
-{
-	const Bitmapset *rewritten = conversion->live[migration].rewritten;
-	Bitmapset  *columns = NULL;
-
-	for (int i = 0; i < migration; i++)
-		columns = bms_add_members(columns, conversion->live[i].touched);
-	if (!bms_overlap(rewritten, columns))
-		return NULL;
-	return bms_add_members(columns, rewritten);
-}
-
-/*
  * Of the columns in which a new row differs from a stale one as it is stored, those
  * that an UPDATE has changed for sure as a migration sees it: not those which are
  * rewritten in place, for they may differ only for having been read.
@@ -102,14 +85,8 @@ is_computed_anew(const LiveMigration *live, const Bitmapset *changed)
 static bool
 may_end_need(const RowWrite *write, const LiveMigration *live)
 {
-	Bitmapset  *differing;
-
-	if (live->needed == NULL)
-		return false;
-	differing = migrate_written_by_update(write->conversion, write->updated_columns,
-										  write->stored, write->stored, write->row);
-	return differing != NULL &&
-		!is_computed_anew(live, surely_changed(write->conversion, live, differing));
+	return live->needed != NULL && write->set != NULL &&
+		!is_computed_anew(live, surely_changed(write->conversion, live, write->set));
 }
 
 static bool
@@ -119,8 +96,23 @@ is_written(const RowWrite *write, const Bitmapset *columns)
 							   write->stored, write->row);
 }
 
+/* Of the columns that a migration rewrites in place, those that older ones have to do with. */
 static Bitmapset *
-add_computed(Bitmapset *set, List *assignments)
+rewritten_of_older_forms(const Conversion *conversion, int migration)
+{
+	Bitmapset  *columns = NULL;
+
+	for (int i = 0; i < migration; i++)
+		columns = bms_add_members(columns, conversion->live[i].touched);
+	return bms_int_members(columns, conversion->live[migration].rewritten);
+}
+
+/*
+ * Go through what reconciling would compute of one form, from what was reached so far:
+ * "reached" grows. Is one of these columns read for it?
+ */
+static bool
+reads(List *assignments, bool up, const Bitmapset *columns, Bitmapset **reached)
 {
 	ListCell   *lc;
 
@@ -128,92 +120,86 @@ add_computed(Bitmapset *set, List *assignments)
 	{
 		const Assignment *assignment = lfirst(lc);
 
-		if (bms_overlap(assignment->inputs, set))
-			set = bms_add_member(set, assignment->target);
-	}
-	return set;
-}
-
-/* What an UPDATE has changed, and all that is computed from it, back and forth. */
-static Bitmapset *
-reached_columns(const Conversion *conversion, const Bitmapset *changed)
-{
-	Bitmapset  *reached = bms_copy(changed);
-
-	for (int i = conversion->nlive - 1; i >= 0; i--)
-		if (bms_overlap(conversion->live[i].added, reached))
-			reached = add_computed(reached, conversion->live[i].downs);
-	for (int i = 0; i < conversion->nlive; i++)
-		reached = add_computed(reached, conversion->live[i].ups);
-	return reached;
-}
-
-/*
- * Is something computed anew, or asked whether it is needed, by a migration or an
- * older one, from a column that the migration rewrites in place and that the
- * UPDATE leaves as it reads? In a converted row that is what the column has come
- * to be, so it must be here: coalesce(a, b) keeps what it has once taken from b.
- */
-static bool
-rewrites_what_is_kept(const RowWrite *write, int migration)
-{
-	const Conversion *conversion = write->conversion;
-	Bitmapset  *changed;
-	Bitmapset  *reached;
-	Bitmapset  *kept;
-
-	if (conversion->live[migration].rewritten == NULL)
-		return false;
-	changed = migrate_written_by_update(conversion, write->updated_columns,
-										write->stored, write->stored, write->row);
-	reached = reached_columns(conversion, changed);
-	kept = bms_difference(conversion->live[migration].rewritten, changed);
-	for (int i = 0; i <= migration; i++)
-	{
-		const LiveMigration *older = &conversion->live[i];
-		ListCell   *lc;
-
-		if (older->needed != NULL && bms_overlap(older->needed->inputs, kept) &&
-			bms_overlap(older->touched, reached))
+		if (assignment->generated ||
+			!(bms_overlap(assignment->inputs, *reached) ||
+			  ((!up || assignment->in_place) && bms_is_member(assignment->target, *reached))))
+			continue;
+		if (bms_overlap(assignment->inputs, columns))
 			return true;
-		foreach(lc, older->ups)
-		{
-			const Assignment *up = lfirst(lc);
-
-			if (!up->generated && bms_overlap(up->inputs, kept) &&
-				bms_overlap(up->inputs, reached))
-				return true;
-		}
+		*reached = bms_add_member(*reached, assignment->target);
 	}
 	return false;
 }
 
+/* Likewise all forms up to that of a migration, back and forth. */
+static bool
+computes_from(const Conversion *conversion, int migration, const Bitmapset *columns,
+			  Bitmapset **reached)
+{
+	const LiveMigration *live = conversion->live;
+
+	for (int i = migration; i >= 0; i--)
+		if (bms_overlap(live[i].added, *reached) && reads(live[i].downs, false, columns, reached))
+			return true;
+	for (int i = 0; i <= migration; i++)
+		if ((live[i].needed != NULL && bms_overlap(live[i].needed->inputs, columns) &&
+			 bms_overlap(live[i].touched, *reached)) ||
+			reads(live[i].ups, true, columns, reached))
+			return true;
+	return false;
+}
+
 /*
- * Has an UPDATE of a stale row named, or an earlier trigger changed, a column
- * that only the row's upgrade gives a value to? Where the upgrade rewrites in place
- * what an older form depends on, so it is with all columns of that form: what is
- * computed anew has to be computed from what is read, and that the client wrote back
- * what it had read must not count. (Where no other migration has to do with it, what is
- * written back is the same as what the upgrade makes.)
+ * Would an UPDATE of a stale row come out in another way if the row had been converted
+ * before, because of what a migration rewrites in place? That is so
+ *
+ * - where it writes such a column, and older forms depend on that: whether it has set it
+ *   is told by what the row read as, rewritten, and not by what is stored. (Where only
+ *   this migration and newer ones have to do with the column, the result is the same: up
+ *   makes of what was stored what it makes of what was read);
+ * - where something is computed anew, back or forth, from such a column that the UPDATE
+ *   leaves as it reads: in a converted row that is what the column has come to be.
+ *   coalesce(a, b) keeps what a has once taken from b;
+ * - where a client that is known to speak the new form writes such a column, or something
+ *   that it would be computed from: its row is not rewritten, and would be by an upgrade.
  */
 static bool
-concerns_newer_forms(const RowWrite *write)
+depends_on_rewriting(const RowWrite *write, int migration)
 {
 	const Conversion *conversion = write->conversion;
-	uint32		speaks = migrate_pin_speaks(conversion);
+	const Bitmapset *rewritten = conversion->live[migration].rewritten;
+	bool		spoken;
+	Bitmapset  *reached;
+
+	if (rewritten == NULL)
+		return false;
+	spoken = (migrate_pin_speaks(conversion) >> migration & 1) != 0;
+	if (is_written(write, spoken ? rewritten : rewritten_of_older_forms(conversion, migration)))
+		return true;
+	reached = bms_copy(write->set);
+	if (computes_from(conversion, migration, bms_difference(rewritten, write->set), &reached))
+		return true;
+	return spoken && bms_overlap(rewritten, reached);
+}
+
+/*
+ * Must the row that an UPDATE found stale be converted before anything else? If it
+ * names, or an earlier trigger has changed, a column that only the upgrade gives a value
+ * to; or if what the upgrade makes of the row as it was has a part in what becomes of it.
+ * Else it need not be: see update_in_old_forms().
+ */
+static bool
+must_upgrade_first(const RowWrite *write)
+{
+	const Conversion *conversion = write->conversion;
 
 	for (int i = 0; i < conversion->nlive; i++)
 	{
 		const LiveMigration *live = &conversion->live[i];
-		bool		is_spoken = (speaks & ((uint32) 1 << i)) != 0;
 
-		if (live->version <= write->stored_version)
-			continue;
-		if (is_written(write, live->added) || may_end_need(write, live) ||
-			rewrites_what_is_kept(write, i))
-			return true;
-		if (is_written(write, is_spoken ? live->rewritten
-					   : older_forms_rewritten(conversion, i)))
+		if (live->version > write->stored_version &&
+			(is_written(write, live->added) || may_end_need(write, live) ||
+			 depends_on_rewriting(write, i)))
 			return true;
 	}
 	return false;
@@ -265,6 +251,6 @@ migrate_update_store(RowWrite *write, int32 given_version)
 			return write->tuple;
 		return migrate_carry_out(write, update_converted);
 	}
-	return migrate_carry_out(write, concerns_newer_forms(write) ? update_stale
+	return migrate_carry_out(write, must_upgrade_first(write) ? update_stale
 							 : update_in_old_forms);
 }

@@ -31,11 +31,11 @@ sub error_of
 # A session that stays open and runs what it is given.
 sub open_session
 {
-	my ($name) = @_;
+	my ($name, $role) = @_;
 	my %session = (in => '', out => '', err => '');
 	$session{run} = start(
 		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d',
-			$node->connstr('postgres') . " application_name='$name'" ],
+			$node->connstr('postgres') . " application_name='$name'" . ($role ? " user=$role" : '') ],
 		'<', \$session{in}, '>', \$session{out}, '2>', \$session{err},
 		IPC::Run::timeout(180));
 	return \%session;
@@ -106,7 +106,7 @@ complete_migration('old');
 sql(q{BEGIN; UPDATE old SET a = 7 WHERE id = 1; PREPARE TRANSACTION 'it''s held'});
 sql(q{BEGIN; INSERT INTO elsewhere VALUES (2); PREPARE TRANSACTION 'no concern'});
 like(in_the_way('old'),
-	qr/^snapshots\|.*prepared transaction 'from before' .*prepared transaction 'it''s held' .*logical replication slot left_behind \(not in use\)/,
+	qr/^snapshots\|.*prepared transaction 'from before' .*prepared transaction 'it''s held' .*logical replication slot left_behind \(not in use, catalog_xmin \d+ transactions old\)/,
 	'prepared transactions and a slot are in the way, by name');
 like(in_the_way('old'), qr/COMMIT PREPARED 'it''s held' or ROLLBACK PREPARED 'it''s held'.*pg_drop_replication_slot\('left_behind'\)/,
 	'with what to type about them');
@@ -171,6 +171,61 @@ hear_out($deployer);
 is($deployer->{err}, '', 'and gets through');
 is(state_of('locked'), 'contracted', 'to contract');
 
+# -- To look whether a lock is free takes no transaction ID, however long it is held.
+complete_migration('watched');
+say_to($reader, 'BEGIN; SELECT count(*) FROM watched;');
+my $before = sql('SELECT pg_current_xact_id()');
+like(error_of(q{SET migrate.lock_timeout = '400ms'; SET migrate.lock_attempts = 2; SELECT migrate.contract('watched')}),
+	qr/could not lock table/, 'for a while contract looks whether the lock is free');
+cmp_ok(sql('SELECT pg_current_xact_id()') - $before, '<', 8, 'for a few transaction IDs');
+say_to($reader, 'COMMIT;');
+
+# -- Of other roles' sessions an owner learns what pg_stat_activity would tell.
+sql(q{CREATE ROLE plain_owner LOGIN; CREATE ROLE secretive LOGIN; CREATE ROLE monitor LOGIN;
+	GRANT pg_read_all_stats TO monitor; GRANT plain_owner TO monitor;
+	ALTER TABLE watched OWNER TO plain_owner; GRANT SELECT ON elsewhere, watched TO secretive});
+my $secret = open_session('secret', 'secretive');
+say_to($secret, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM elsewhere;');
+sql(q{UPDATE migrate.migration SET completed_at = clock_timestamp(),
+	completed_xid = pg_current_xact_id() WHERE name = 'watched'});
+sub as_role
+{
+	my ($role, $name) = @_;
+	return sql("SET SESSION AUTHORIZATION $role; SELECT detail FROM migrate.check_contract('$name') WHERE NOT ok");
+}
+like(as_role('plain_owner', 'watched'), qr/process \d+ \(secretive, secret\), snapshot \d+ transactions old/,
+	'a role and program that hold it up are named to the owner, but not what they do');
+like(as_role('monitor', 'watched'), qr/process \d+ \(secretive, secret, idle in transaction, in its transaction for \d+ s\)/,
+	'who may read all statistics is told that, too');
+say_to($secret, 'SELECT count(*) FROM watched;');
+like(error_of(q{SET migrate.lock_timeout = '10ms'; SET migrate.lock_attempts = 2;
+	SET SESSION AUTHORIZATION plain_owner; SELECT migrate.rollback('watched')}),
+	qr/held by process \d+ \(secretive, secret\)/, 'so it is with who holds a lock');
+say_to($secret, 'COMMIT;');
+close_session($secret);
+
+# -- A pinned session is named with the release that it is pinned to.
+sql(q{SELECT migrate.create_release('old form', '{}')});
+my $pinned = open_session('pinned');
+say_to($pinned, q{SET migrate.release = 'old form';});
+like(in_the_way('watched'), qr/"old form" \(pinned by process (\d+) \([^,]+, pinned, idle\)\)\.\|.*SELECT pg_terminate_backend\(\1\); SELECT migrate.retire_release\('old form'\)/,
+	'a pinned session is named, and what to type');
+close_session($pinned);
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM migrate.pinned_sessions()'), 'it has gone');
+sql(q{SELECT migrate.retire_release('old form')});
+
+# -- VACUUM sees no rows with its snapshot, and is not waited for.
+complete_migration('vacuumed');
+sql('CREATE TABLE big AS SELECT generate_series(1, 20000) i; DELETE FROM big');
+my $vacuum = open_session('vacuum');
+begin_to_say($vacuum, 'SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1; VACUUM big;');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM pg_stat_progress_vacuum v JOIN pg_stat_activity USING (pid) WHERE backend_xmin IS NOT NULL'),
+	'a slow VACUUM is at work');
+sql(q{UPDATE migrate.migration SET completed_at = clock_timestamp(),
+	completed_xid = pg_current_xact_id() WHERE name = 'vacuumed'});
+is(in_the_way('vacuumed'), '', 'and is not in the way');
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vacuum'});
+
 # -- Two at once take turns: the second finds it done.
 complete_migration('twice');
 say_to($reader, q{BEGIN; SELECT migrate.contract('twice');});
@@ -191,6 +246,6 @@ say_to($reader, 'COMMIT;');
 hear_out($deployer);
 like($deployer->{err}, qr/cannot be contracted yet.*state: The migration is rolled back/s, 'and is refused then');
 
-close_session($_) for ($reader, $innocent, $deployer);
+close_session($_) for ($reader, $innocent, $deployer, $vacuum);
 $node->stop;
 done_testing();

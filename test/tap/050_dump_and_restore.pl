@@ -44,6 +44,11 @@ SELECT migrate.define('initial', 'users', add => 'initial text',
 CREATE TABLE other (a integer);
 SELECT migrate.define('other', 'other', add => 'b integer', up => 'b = a + 1');
 UPDATE users SET first_name = 'Written' WHERE id <= 10;
+CREATE TABLE plain (a integer, b integer);
+INSERT INTO plain VALUES (1, 2);
+SELECT migrate.define('bare', 'plain', add => 'c integer', remove => '{a}');
+SELECT migrate.expand('bare');
+SELECT migrate.define('bare2', 'plain', remove => '{b}');
 CREATE TABLE keys (id integer PRIMARY KEY);
 INSERT INTO keys SELECT generate_series(1, 100);
 CREATE TABLE refs (id integer, k integer) PARTITION BY RANGE (id);
@@ -81,7 +86,7 @@ sql('second', q{CREATE FUNCTION public.first_word(text) RETURNS text LANGUAGE sq
 sql('second', q{SELECT migrate.expand('initial')});
 is(sql('second', q{SELECT count(*) FROM app.users WHERE initial IS DISTINCT FROM left(first_name, 1)}),
 	'0', 'a migration that was only defined expands');
-sql('second', q{SELECT migrate.expand('other')});
+sql('second', q{SELECT migrate.expand('other'), migrate.expand('bare2')});
 sql('second', q{INSERT INTO app.users (id, full_name) VALUES (2001, 'Old Client')});
 sql('second', q{INSERT INTO app.users (id, first_name, last_name) VALUES (2002, 'New', 'Client')});
 is(sql('second', q{SELECT first_name, full_name, initial FROM app.users WHERE id > 2000 ORDER BY id}),
@@ -93,8 +98,9 @@ sql('second', 'INSERT INTO app.refs (id, k) VALUES (0, 100)');
 
 sql('second', q{CALL migrate.run()});
 is(sql('second', q{SELECT string_agg(name || ' ' || state, ', ' ORDER BY name) FROM migrate.migration}),
-	'initial complete, length complete, other complete, refs complete, split complete',
+	'bare complete, bare2 complete, initial complete, length complete, other complete, refs complete, split complete',
 	'the backfill goes on to the end');
+is(sql('second', q{SELECT * FROM app.plain}), '1|2|1|', 'and leaves alone what no migration assigns');
 my (undef, undef, $err) = $node->psql('second', 'DROP FUNCTION app.first_word(text)');
 like($err, qr/other objects depend on it/, 'what a live migration uses is still kept from being dropped');
 $node->psql('second', 'DROP TABLE app.lasts', stderr => \$err);
