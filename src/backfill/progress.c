@@ -211,8 +211,7 @@ phase_after(const Progress *progress, bool is_over)
 {
 	if (!is_over)
 		return PHASE_CONVERTING;
-	if (progress->round == 1)
-		migrate_failure_forget_displaced(progress->heap);
+	migrate_failure_forget_displaced(progress->heap);
 	if (progress->skipped > 0)
 		return PHASE_WAITING;
 	if (progress->failed > 0)

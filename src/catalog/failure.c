@@ -102,7 +102,7 @@ migrate_failure_displace(Oid heap)
 						  STORE_ARGS(store_relation(heap)));
 }
 
-/* What was found since, in the building of an index for one, was never displaced. */
+/* What was found since the round began, in the building of an index for one, stays. */
 void
 migrate_failure_forget_displaced(Oid heap)
 {

@@ -29,6 +29,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
@@ -36,7 +37,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -246,6 +249,73 @@ migrate_store_relation_owner(Oid relid)
 
 /* ---- statements ---- */
 
+/* More statements than these are planned each time. */
+#define MAX_KEPT_PLANS	256
+
+/*
+ * A statement's plan is kept in the session: the backfill runs the same few in each of
+ * its short transactions. The server makes it anew when what it reads has changed.
+ */
+typedef struct KeptPlan
+{
+	uint64		hash;			/* of the text and the types: the key */
+	SPIPlanPtr	plan;
+	char	   *sql;
+} KeptPlan;
+
+static HTAB *kept_plans = NULL;
+
+static uint64
+hash_statement(const char *sql, int nargs, const Oid *types)
+{
+	return hash_combine64(hash_bytes_extended((const unsigned char *) sql, strlen(sql), 0),
+						  hash_bytes_extended((const unsigned char *) types,
+											  nargs * sizeof(Oid), 0));
+}
+
+static SPIPlanPtr
+keep_plan(const char *sql, int nargs, Oid *types)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	return plan;
+}
+
+static void
+init_kept_plans(void)
+{
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(KeptPlan)};
+
+	kept_plans = hash_create("migrate plans", MAX_KEPT_PLANS, &control, HASH_ELEM | HASH_BLOBS);
+}
+
+/* The plan that is kept for a statement, by now; NULL where there is no room. */
+static SPIPlanPtr
+get_plan(const char *sql, int nargs, Oid *types)
+{
+	uint64		hash = hash_statement(sql, nargs, types);
+	KeptPlan   *kept;
+	SPIPlanPtr	plan;
+	char	   *copy;
+
+	if (kept_plans == NULL)
+		init_kept_plans();
+	kept = hash_search(kept_plans, &hash, HASH_FIND, NULL);
+	if (kept != NULL)
+		return strcmp(kept->sql, sql) == 0 ? kept->plan : NULL;
+	if (hash_get_num_entries(kept_plans) >= MAX_KEPT_PLANS)
+		return NULL;
+	copy = MemoryContextStrdup(TopMemoryContext, sql);
+	plan = keep_plan(sql, nargs, types);
+	kept = hash_search(kept_plans, &hash, HASH_ENTER, NULL);
+	kept->plan = plan;
+	kept->sql = copy;
+	return plan;
+}
+
 /* Under READ COMMITTED the server sees to that; in parallel mode nothing is changed. */
 static bool
 has_old_snapshot(void)
@@ -272,6 +342,7 @@ migrate_store_spi(const char *sql, int nargs, const StoreArg *args)
 	Oid			types[FUNC_MAX_ARGS];
 	Datum		values[FUNC_MAX_ARGS];
 	char		nulls[FUNC_MAX_ARGS] = {0};
+	SPIPlanPtr	plan;
 	int			rc;
 
 	Assert(nargs <= FUNC_MAX_ARGS);
@@ -283,6 +354,8 @@ migrate_store_spi(const char *sql, int nargs, const StoreArg *args)
 	}
 	if (has_old_snapshot())
 		rc = execute_with_latest_snapshot(sql, nargs, types, values, nulls);
+	else if ((plan = get_plan(sql, nargs, types)) != NULL)
+		rc = SPI_execute_plan(plan, values, nulls, false, 0);
 	else
 		rc = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
 	if (rc < 0)
@@ -306,17 +379,6 @@ migrate_store_execute(const char *sql, int nargs, const StoreArg *args)
 	SPI_finish();
 	migrate_store_become_self(&self);
 	return rows;
-}
-
-static SPIPlanPtr
-keep_plan(const char *sql, int nargs, Oid *types)
-{
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
-
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
-	return plan;
 }
 
 /*
