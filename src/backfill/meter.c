@@ -3,7 +3,7 @@
  *		What the server is at, and what our batches do to it, as throttle.c wants it.
  *
  * Everything is looked at before each batch, and again within a batch that goes
- * on for longer: what speaks against it ends it at the next block. So it is a
+ * on for longer: what speaks against it ends it within a few rows. So it is a
  * moment from there to the last row, however long batches may take.
  *
  * Standbys.  Those connected now that replay WAL, physical ones. What feeds on

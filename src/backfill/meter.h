@@ -35,7 +35,7 @@ extern ThrottleReason migrate_meter_hold(Meter *meter, Oid root, long *wait);
 /* A batch begins: how many rows (0: any) and milliseconds it may take. */
 extern void migrate_meter_begin(Meter *meter, int64 rows_left, int64 *max_rows, long *batch_time);
 
-/* Is the batch to end for what has come up since it began? Cheap; asked at every block. */
+/* Is the batch to end for what has come up since it began? Cheap: asked every few rows. */
 extern bool migrate_meter_interrupts(Meter *meter, Relation heap);
 
 /* It has ended; meter->pace says how long to rest, and why. */

@@ -87,7 +87,6 @@ extern List *migrate_migration_dependents(const char *name, const char *state_li
 extern List *migrate_migration_leaves(Oid relid);
 
 extern void migrate_migration_check_owner(Oid relid);
-extern void migrate_migration_check_preloaded(void);
 
 /* An error where the library is not in every backend: rows would be taken as stored. */
 extern void migrate_migration_check_preloaded(void);

@@ -65,6 +65,7 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  " backfill AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 OR root = $1),"
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
+						  " uses AS (DELETE FROM migrate.column_use WHERE relation = $1),"
 						  " indexes AS (DELETE FROM migrate.declared_index WHERE relation = $1),"
 						  " footprint AS (DELETE FROM migrate.footprint"
 						  "  USING gone WHERE migration = gone.name),"

@@ -154,7 +154,7 @@ static bool
 has_row(Oid relid, const char *condition)
 {
 	StoreIdentity self;
-	char	   *sql = psprintf("SELECT FROM %s WHERE %s LIMIT 1",
+	char	   *sql = psprintf(MIGRATE_OWN_SQL "SELECT FROM %s WHERE %s LIMIT 1",
 							   migrate_store_relation_sql(relid), condition);
 	bool		found;
 

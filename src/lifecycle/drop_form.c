@@ -22,6 +22,7 @@
 #include "convert/conversion.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
+#include "lifecycle/deprecate.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/index.h"
@@ -77,6 +78,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	migrate_index_forget(migration->name);
 	migrate_constraint_forget(migration->name);
 	migrate_reference_forget(migration);
+	migrate_deprecate_forget(migration);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);

@@ -5,7 +5,8 @@
  *
  * It is connected to no database, and reads only which there are. Whether one
  * has work can only be seen from within, so it has a worker visit it: at once
- * when a transaction there made work (shmem.c), and else every
+ * when a transaction there made work (shmem.c), every migrate.usage_flush_interval
+ * while deprecated columns are used there (lifecycle/use_flush.c), and else every
  * migrate.naptime, since a restored dump or a promoted standby brings work
  * that nobody announced. Visits are made one after the other, the next when
  * the last has ended or has found work and stays; so they need one process at
@@ -31,6 +32,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/use_counter.h"
 #include "guc.h"
 #include "migrate.h"
 #include "worker/session.h"
@@ -61,17 +63,15 @@ add_visit(Oid database)
 }
 
 static bool
-is_listed(Oid database, const Oid *listed, int count)
+may_be_visited(Form_pg_database database)
 {
-	for (int i = 0; i < count; i++)
-		if (listed[i] == database)
-			return true;
-	return false;
+	return database->datallowconn && !database->datistemplate &&
+		database->datconnlimit != INVALID_DATABASE;
 }
 
-/* Those to which one may connect: all, or of a list. */
-static void
-add_open_databases(const Oid *listed, int count, bool all)
+/* All that there are, or those of the given ones; returns which of these there are not. */
+static List *
+add_databases(bool all, List *given)
 {
 	Relation	rel;
 	TableScanDesc scan;
@@ -85,29 +85,50 @@ add_open_databases(const Oid *listed, int count, bool all)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn && !database->datistemplate &&
-			database->datconnlimit != INVALID_DATABASE &&
-			(all || is_listed(database->oid, listed, count)))
+		if (may_be_visited(database) && (all || list_member_oid(given, database->oid)))
 			add_visit(database->oid);
+		given = list_delete_oid(given, database->oid);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
+	return given;
 }
 
-/* What others asked for, how much it is; true where they asked for everything. */
+/* Where uses of deprecated columns were counted, and wait for being written down. */
+static void
+add_databases_with_uses(void)
+{
+	List	   *databases = migrate_use_counter_databases();
+	ListCell   *lc;
+
+	if (databases == NIL)
+		return;
+	databases = add_databases(false, databases);
+	foreach(lc, databases)
+		migrate_use_counter_discard(lfirst_oid(lc));
+	list_free(databases);
+}
+
+/* What others asked for; true where they asked for everything. */
 static bool
-take_requests(Oid *requests, int *count)
+take_requests(List **databases)
 {
 	bool		everywhere;
+	int			count;
+	Oid			requests[MIGRATE_MAX_REQUESTS];
 
 	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
 	everywhere = migrate_shared->look_everywhere;
-	*count = migrate_shared->nrequests;
-	memcpy(requests, migrate_shared->requests, *count * sizeof(Oid));
+	count = migrate_shared->nrequests;
+	memcpy(requests, migrate_shared->requests, count * sizeof(Oid));
 	migrate_shared->look_everywhere = false;
 	migrate_shared->nrequests = 0;
 	LWLockRelease(migrate_shared->lock);
+
+	*databases = NIL;
+	for (int i = 0; i < count; i++)
+		*databases = lappend_oid(*databases, requests[i]);
 	return everywhere;
 }
 
@@ -171,6 +192,7 @@ void
 migrate_worker_launcher_main(Datum argument)
 {
 	TimestampTz last_round = 0;
+	TimestampTz last_flush = 0;
 	bool		was_on = false;
 
 	migrate_session_begin(InvalidOid, NULL, SignalHandlerForShutdownRequest);
@@ -179,18 +201,24 @@ migrate_worker_launcher_main(Datum argument)
 	while (!ShutdownRequestPending)
 	{
 		TimestampTz now = GetCurrentTimestamp();
-		long		nap = migrate_guc_naptime * 1000L;
-		Oid			requests[MIGRATE_MAX_REQUESTS];
-		int			count;
-		bool		everywhere = take_requests(requests, &count) || !was_on ||
+		long		nap = Min(migrate_guc_naptime, migrate_guc_usage_flush_interval) * 1000L;
+		List	   *requests;
+		bool		everywhere = take_requests(&requests) || !was_on ||
 			TimestampDifferenceExceeds(last_round, now, migrate_guc_naptime * 1000);
 
 		if (!migrate_guc_autostart)
 			forget_visits();
-		else if (everywhere || count > 0)
-			add_open_databases(requests, count, everywhere);
+		else if (everywhere || requests != NIL)
+			requests = add_databases(everywhere, requests);
+		list_free(requests);
 		if (everywhere)
 			last_round = now;
+		if (migrate_guc_autostart &&
+			TimestampDifferenceExceeds(last_flush, now, migrate_guc_usage_flush_interval * 1000))
+		{
+			add_databases_with_uses();
+			last_flush = now;
+		}
 		was_on = migrate_guc_autostart;
 		if (!make_visits())
 			nap = Min(nap, START_RETRY_WAIT);
