@@ -349,11 +349,11 @@ form_rows(void *context)
 	migrate_mover_begin_forming(pass->mover);
 	PG_TRY();
 	{
-		while (handful->row < handful->nrows)
+		for (int n = 1; handful->row < handful->nrows; n++)
 		{
 			CHECK_FOR_INTERRUPTS();
 			form_row(pass);
-			if (handful->row % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch))
+			if (n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch))
 				leave_rest(handful);
 		}
 	}

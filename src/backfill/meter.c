@@ -254,6 +254,7 @@ migrate_meter_begin(Meter *meter, int64 rows_left, int64 *max_rows, long *batch_
 	memset(&meter->batch, 0, sizeof(ThrottleBatch));
 	meter->batch_began = meter->checked_at = GetCurrentTimestamp();
 	meter->wal_before = pgWalUsage.wal_bytes;
+	meter->interrupted = false;
 	meter->writer = InvalidTransactionId;
 	*max_rows = migrate_throttle_batch_rows(&meter->limits, rows_left);
 	*batch_time = migrate_throttle_batch_time(&meter->limits, &meter->pace);
@@ -271,15 +272,12 @@ is_waited_for(Meter *meter, Oid root, Oid heap)
 		is_transaction_waited_for(meter->writer) || is_table_waited_for(root, heap);
 }
 
-bool
-migrate_meter_interrupts(Meter *meter, Relation heap)
+/* Has anything come up? */
+static bool
+look_around(Meter *meter, Relation heap, TimestampTz now)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	Oid			root;
+	Oid			root = root_of(heap);
 
-	if (!is_due(&meter->checked_at, now, CHECK_INTERVAL))
-		return false;
-	root = root_of(heap);
 	if (migrate_pause_is_wanted(root))
 		return true;
 	if (is_waited_for(meter, root, RelationGetRelid(heap)))
@@ -292,6 +290,17 @@ migrate_meter_interrupts(Meter *meter, Relation heap)
 	return migrate_throttle_hold(&meter->limits, &meter->load) != THROTTLE_NONE ||
 		(migrate_throttle_query_is_set() &&
 		 TimestampDifferenceExceeds(meter->asked_at, now, QUERY_INTERVAL));
+}
+
+/* Once there is a reason, it is one until the batch has ended. */
+bool
+migrate_meter_interrupts(Meter *meter, Relation heap)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!meter->interrupted && is_due(&meter->checked_at, now, CHECK_INTERVAL))
+		meter->interrupted = look_around(meter, heap, now);
+	return meter->interrupted;
 }
 
 void

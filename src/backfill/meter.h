@@ -26,6 +26,7 @@ typedef struct Meter
 	TimestampTz checked_at;		/* in a batch, who waits */
 	TimestampTz batch_began;
 	int64		wal_before;
+	bool		interrupted;	/* the batch is to end */
 	TransactionId writer;		/* that has last written in the batch */
 } Meter;
 

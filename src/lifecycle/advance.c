@@ -328,7 +328,10 @@ take_step(Advance *advance)
 		return ADVANCE_WAITING;
 	}
 	if (is_paused(root))
+	{
+		migrate_backfill_hold(&advance->backfill, NULL, 0);
 		return ADVANCE_PAUSED;
+	}
 	if (advance->settling.begun)
 	{
 		migrate_pause_leave(root);

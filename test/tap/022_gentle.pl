@@ -93,11 +93,11 @@ $node->wait_for_catchup($standby);
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
 $standby->poll_query_until('postgres', "SELECT pg_get_wal_replay_pause_state() = 'paused'");
 set('migrate.max_replication_lag', q{'200ms'});
-set('migrate.max_rows_per_second', 10000);
-create_table('lagging', 200000);
+set('migrate.max_rows_per_second', 2000);
+create_table('lagging', 50000);
 sql("SELECT migrate.expand('lagging')");
 is_held_by('lagging', 'migrate.max_replication_lag');
-cmp_ok(converted('lagging'), '<', 200000, 'a standby that is behind holds the work up');
+cmp_ok(converted('lagging'), '<', 50000, 'a standby that is behind holds the work up');
 set('migrate.max_rows_per_second', 0);
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 completes('lagging');
@@ -185,7 +185,7 @@ sql("SELECT migrate.rollback('slow', discard => true)");
 set('migrate.target_batch_time', q{'100ms'});
 
 # -- Beside a vacuum of the table.
-create_table('vacuumed', 100000);
+create_table('vacuumed', 50000);
 sql('DELETE FROM vacuumed WHERE id % 2 = 0');
 set('migrate.max_rows_per_second', 5000);
 my ($in, $out, $errors) = ('', '', '');
