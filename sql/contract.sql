@@ -231,7 +231,7 @@ WHERE NOT ok ORDER BY statement LIKE '%"Odd unique"', n
 \gexec
 SELECT migrate.contract('contract_parted', skip => '{window,usage}');
 SELECT tableoid::regclass, * FROM parted ORDER BY id;
-SELECT conrelid::regclass, conname FROM pg_constraint WHERE conrelid IN (SELECT relid FROM pg_partition_tree('parted')) AND contype = 'c';
+SELECT conrelid::regclass, conname FROM pg_constraint WHERE conrelid IN (SELECT relid FROM pg_partition_tree('parted')) AND contype = 'c' ORDER BY conrelid::regclass::text;
 
 -- Names as long and as odd as they come; an empty table; one whose version column has a name of its own.
 CREATE TABLE "a table with a name that is exactly sixty-three bytes long, yes" ("select" integer, "order" integer);

@@ -144,6 +144,13 @@ CREATE TABLE migrate.publication (
 	release			text NOT NULL
 );
 
+-- The views there: ours, whatever the table is called by now.
+CREATE TABLE migrate.published_view (
+	view			regclass PRIMARY KEY,
+	relation		regclass NOT NULL,			-- the managed table
+	schema_name		name NOT NULL
+);
+
 -- The backfill of one heap: a managed table, or a leaf of a managed partitioned one.
 CREATE TABLE migrate.backfill (
 	relation		regclass PRIMARY KEY,		-- the heap
@@ -250,6 +257,7 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.release', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.release_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.release_migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.publication', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.published_view', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.column_use', '');
