@@ -186,8 +186,10 @@ typedef RangeTblEntry CompatPermissions;
 #define COMPAT_BACKEND_COUNT	MaxBackends
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_VXID_INDEX(vxid)	((int) (vxid).procNumber)
+#define COMPAT_VXID_BACKEND(vxid)	((vxid).procNumber)
 #else
 #define COMPAT_VXID_INDEX(vxid)	((int) (vxid).backendId - 1)
+#define COMPAT_VXID_BACKEND(vxid)	((vxid).backendId)
 #endif
 
 /* Which of this backend's transactions is under way; wants storage/proc.h. */
@@ -228,6 +230,13 @@ compat_init_update_range_table(EState *estate, RangeTblEntry *rte, Bitmapset *up
 typedef TU_UpdateIndexes CompatUpdateIndexes;
 #else
 typedef bool CompatUpdateIndexes;
+#endif
+
+/* The columns of which no HOT update may change one; wants utils/relcache.h. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_INDEX_ATTR_BITMAP_HOT	INDEX_ATTR_BITMAP_HOT_BLOCKING
+#else
+#define COMPAT_INDEX_ATTR_BITMAP_HOT	INDEX_ATTR_BITMAP_ALL
 #endif
 
 static inline List *

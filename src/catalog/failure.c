@@ -96,13 +96,16 @@ migrate_failure_displace(Oid heap)
 						  STORE_ARGS(store_relation(heap)));
 }
 
+/* What was found since the round began, in the building of an index for one, stays. */
 void
 migrate_failure_forget_displaced(Oid heap)
 {
 	migrate_store_execute("DELETE FROM migrate.failure"
-						  " WHERE ctid IN (SELECT ctid FROM migrate.failure"
-						  "  WHERE relation = $1 AND row_tid IS NULL"
-						  "  FOR UPDATE SKIP LOCKED)",
+						  " WHERE ctid IN (SELECT f.ctid FROM migrate.failure f"
+						  "  JOIN migrate.backfill b USING (relation)"
+						  "  WHERE f.relation = $1 AND f.row_tid IS NULL"
+						  "  AND f.first_seen < b.round_started_at"
+						  "  FOR UPDATE OF f SKIP LOCKED)",
 						  STORE_ARGS(store_relation(heap)));
 }
 

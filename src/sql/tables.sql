@@ -167,7 +167,8 @@ CREATE TABLE migrate.backfill (
 	filenode		oid NOT NULL DEFAULT 0,		-- a rewritten heap starts over
 	round			integer NOT NULL DEFAULT 0,	-- 0: not begun
 	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the heap, when its first round began
-	next_block		bigint NOT NULL DEFAULT 0,	-- of this round
+	next_block		bigint NOT NULL DEFAULT 0,	-- of this round: those before it are done
+	blocks_ahead	bigint NOT NULL DEFAULT 0,	-- and so many of those from it on
 	end_block		bigint NOT NULL DEFAULT 0,	-- of this round, exclusive
 	left_from		bigint,						-- blocks that hold the rows which
 	left_to			bigint,						--   this round left, exclusive
@@ -175,8 +176,10 @@ CREATE TABLE migrate.backfill (
 	failed			bigint NOT NULL DEFAULT 0,	-- rows that failed, in this round
 	rows_converted	bigint NOT NULL DEFAULT 0,
 	rows_repaired	bigint NOT NULL DEFAULT 0,	-- of them, in blocks that reads had noted
-	rows_rate		double precision,			-- per second, of late
-	blocks_rate		double precision,
+	rows_recent		double precision NOT NULL DEFAULT 0,	-- done of late, as of recent_at: see
+	blocks_recent	double precision NOT NULL DEFAULT 0,	--   migrate.fading()
+	recent_from		timestamptz NOT NULL DEFAULT clock_timestamp(),	-- when that began
+	recent_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	held_by			text,						-- what it waits for
 	last_error		text,
 	started_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -184,6 +187,17 @@ CREATE TABLE migrate.backfill (
 	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX backfill_root ON migrate.backfill (root);
+
+/*
+ * What is left of an amount of work after a while, where "of late" means twenty
+ * seconds or so: everything fades by the factor e in that time, and to nothing in
+ * the end. (The bounds keep the exponential from underflow.)
+ */
+CREATE FUNCTION migrate.fading(amount double precision, age interval)
+RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN amount > 0.001 AND age < interval '5 min'
+	THEN amount * exp(-greatest(extract(epoch FROM age), 0)::double precision / 20) ELSE 0 END;
 
 -- An index to be built on columns of a migration's new form.
 CREATE TABLE migrate.declared_index (
