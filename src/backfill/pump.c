@@ -67,20 +67,24 @@
 /* ---- whether it is where it was ---- */
 
 static Pump *
-find_pump(List *pumps, Oid heap)
+find_pump(List *pumps, const Part *part)
 {
 	ListCell   *lc;
 
 	foreach(lc, pumps)
-		if (((Pump *) lfirst(lc))->heap == heap)
-			return lfirst(lc);
+	{
+		Pump	   *pump = lfirst(lc);
+
+		if (pump->part.heap == part->heap && pump->part.first == part->first)
+			return pump;
+	}
 	return NULL;
 }
 
 void
-migrate_pump_forget(List **pumps, Oid heap)
+migrate_pump_forget(List **pumps, const Part *part)
 {
-	Pump	   *pump = find_pump(*pumps, heap);
+	Pump	   *pump = find_pump(*pumps, part);
 
 	if (pump == NULL)
 		return;
@@ -104,7 +108,7 @@ make_pump(const Progress *progress, MemoryContext parent)
 	Pump	   *pump = MemoryContextAllocZero(context, sizeof(Pump));
 
 	pump->context = context;
-	pump->heap = progress->heap;
+	pump->part = progress->part;
 	pump->filenode = progress->filenode;
 	pump->round = progress->round;
 	pump->opened = pump->frontier = progress->next_block;
@@ -114,13 +118,13 @@ make_pump(const Progress *progress, MemoryContext parent)
 Pump *
 migrate_pump_get(List **pumps, const Progress *progress, MemoryContext context)
 {
-	Pump	   *pump = find_pump(*pumps, progress->heap);
+	Pump	   *pump = find_pump(*pumps, &progress->part);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	ListCell   *lc;
 
 	if (pump != NULL && !is_as_left(pump, progress))
 	{
-		migrate_pump_forget(pumps, progress->heap);
+		migrate_pump_forget(pumps, &progress->part);
 		pump = NULL;
 	}
 	if (pump == NULL)
@@ -264,7 +268,7 @@ pass_finished(Pump *pump, Left *left)
 
 		if (window->unfinished > 0)
 			break;
-		migrate_failure_forget_tried(pump->heap, window->from, window->to, window->before);
+		migrate_failure_forget_tried(pump->part.heap, window->from, window->to, window->before);
 		migrate_window_add_left(left, &window->left);
 		pump->open = list_delete_first(pump->open);
 		retire(pump, window);
