@@ -13,7 +13,7 @@
  * else the second finds no room. Under traffic that takes as long as the
  * longest transaction, so some windows are open at a time. Where all of
  * them wait we wait, and name who is in the way, unless migrate.wait_for_horizon
- * is off. All windows together are a part of shared_buffers: what a pass reads
+ * is off. All windows at a table together are a part of shared_buffers: what a pass reads
  * is there from the pass before it.
  *
  * A window whose rows are all converted is tidied when the horizon has passed it:

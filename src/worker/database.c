@@ -3,9 +3,9 @@
  *		A database's worker: it sees to it that every table with work has one.
  *
  * It finds out what is to be done, starts workers for tables as far as
- * migrate.max_workers allows, first one for each and then what helps them, is woken when one of them ends, and exits when
- * nothing is left that a worker could do. All that it changes is that it writes down who
- * has used deprecated columns. One that ends
+ * migrate.max_workers allows, first one for each and then what helps them, is woken
+ * when one of them ends, and exits when nothing is left that a worker could do. All that it
+ * changes is that it writes down who has used deprecated columns. One that ends
  * for whatever reason is started again by the launcher, which visits each
  * database now and then.
  */

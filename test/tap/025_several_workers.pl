@@ -163,6 +163,8 @@ sql("CREATE TABLE two (id integer PRIMARY KEY, a integer, pad text);
 define('two');
 are_at_work('two', 3, 'before it is rewritten');
 sql('VACUUM FULL two');
+wait_until("SELECT min(filenode) = max(filenode) AND max(filenode) = pg_relation_filenode('two') AND min(round) = 1
+	AND max(round) = 1 FROM migrate.backfill WHERE root = 'two'::regclass", 'two: no part is of the old file');
 are_at_work('two', 3, 'after it was');
 parts_are_disjoint('two');
 
