@@ -252,9 +252,11 @@ take_up_page(Pass *pass, BlockNumber block)
 
 	migrate_page_visit(visit, batch->heap, block, migrate_mover_can_be_hot(pass->mover));
 	visit->allowance = pass->every_row ? EVERY_ROW : 0;
+	visit->stale = pass->window->stale[block - pass->window->from];
+	visit->growth = handful->growth;
 	found = migrate_page_find(visit, batch->heap, &batch->staleness,
 							  pass->window->next[block - pass->window->from],
-							  handful->growth, rows_allowed(pass), rows);
+							  rows_allowed(pass), rows);
 	for (int i = 0; i < found; i++)
 		rows[i].page = handful->npages;
 	handful->nrows += found;
@@ -290,6 +292,7 @@ put_down_pages(Pass *pass)
 		PageVisit  *visit = &handful->pages[i];
 
 		migrate_window_move(pass->window, visit->block, visit->next, visit->line_pointers);
+		pass->window->stale[visit->block - pass->window->from] = Max(visit->stale, 0);
 		migrate_page_leave(visit);
 	}
 }
@@ -316,7 +319,7 @@ form_row(Pass *pass)
 	HeapTuple	formed = migrate_mover_form(pass->mover, &row->tuple, row->version);
 
 	MemoryContextSwitchTo(old);
-	if (formed != NULL && !migrate_page_take(&handful->pages[row->page], formed->t_len))
+	if (formed != NULL && !migrate_page_take(&handful->pages[row->page], row, formed->t_len))
 	{
 		heap_freetuple(formed);
 		leave_page(handful);
