@@ -136,7 +136,7 @@ DROP INDEX corner_unique_old;
 CALL migrate.run('corner_unique');
 ALTER TABLE corner_unique ADD UNIQUE ("the b");
 INSERT INTO corner_unique (id, "the b") VALUES (4, 30) ON CONFLICT ("the b") DO NOTHING;
-SELECT migrate.contract('corner_unique', '20 s');
+SELECT migrate.contract('corner_unique', '20 s', '{window,usage}');
 DROP TABLE corner_unique;
 
 --
@@ -172,7 +172,7 @@ SELECT id, a, b, row_version FROM corner_parts WHERE id >= 10 ORDER BY id;
 CALL migrate.run('corner_parts');
 -- when all are converted anyone may go
 ALTER TABLE corner_parts DETACH PARTITION corner_parts_0;
-SELECT migrate.contract('corner_parts', '20 s');
+SELECT migrate.contract('corner_parts', '20 s', '{window,usage}');
 DROP TABLE corner_parts, corner_parts_0;
 
 --
@@ -214,5 +214,5 @@ SET session_replication_role = replica;
 UPDATE corner_records SET a = 14, b = NULL, row_version = 1 WHERE id = 14;
 RESET session_replication_role;
 SELECT id, a, b, row_version FROM corner_records ORDER BY id;
-SELECT migrate.contract('corner_records', '20 s');
+SELECT migrate.contract('corner_records', '20 s', '{window,usage}');
 DROP TABLE corner_records;

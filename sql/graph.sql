@@ -74,5 +74,18 @@ SELECT migrate.define('trimmed', 'people', depends_on => '{late}', up => 'email 
 SELECT migrate.define('fix', 'people', depends_on => '{mails}', add => 'domain text', up => $$domain = split_part(email, '@', 2)$$);
 SELECT migrate.graph() \g (format=unaligned tuples_only=on)
 
+-- A release may be planned for as well; of one name the migration counts.
+SELECT migrate.create_release('2026.1', '{split, mails, phones}'), migrate.create_release('cents', '{}');
+SELECT migration, action FROM migrate.plan('2026.1');
+SELECT migration, action FROM migrate.plan('cents');
+SELECT migrate.create_release('none', '{}');
+SELECT * FROM migrate.plan('none');
+
+-- Who reads a generated column reads what it is generated from.
+CREATE TABLE totals (id int PRIMARY KEY, net int, tax int, gross int GENERATED ALWAYS AS (net + tax) STORED);
+SELECT migrate.define('rounded', 'totals', up => 'net = net / 10 * 10');
+SELECT migrate.define('x', 'totals', depends_on => '{}', add => 'twice int', up => 'twice = gross * 2');
+SELECT migrate.define('x', 'totals', depends_on => '{}', up => 'tax = abs(tax)', needed => 'gross > 10');
+
 \c contrib_regression
 DROP DATABASE regress_migrate_graph;

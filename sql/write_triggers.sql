@@ -69,6 +69,20 @@ CREATE TRIGGER shown AFTER UPDATE ON people REFERENCING OLD TABLE AS old_people 
 CREATE TRIGGER shown_row AFTER UPDATE ON people FOR EACH ROW EXECUTE FUNCTION compare_row();
 UPDATE people SET note = 'changed';
 
+-- a row that a trigger takes out leaves nothing behind for the next one of a MERGE
+CREATE TABLE merged (id int PRIMARY KEY, full_name text, note text);
+INSERT INTO merged VALUES (1, 'A B C', 'n');
+SELECT migrate.define('merged', 'merged', add => 'first_name text, last_name text',
+	up => $$first_name = split_part(full_name, ' ', 1), last_name = split_part(full_name, ' ', 2)$$,
+	down => $$full_name = first_name || ' ' || last_name$$);
+SELECT migrate.expand('merged');
+CREATE FUNCTION take_out() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+CREATE TRIGGER take_out BEFORE INSERT ON merged FOR EACH ROW EXECUTE FUNCTION take_out();
+MERGE INTO merged USING (VALUES (2), (1)) v (id) ON merged.id = v.id
+	WHEN MATCHED THEN UPDATE SET note = 'm'
+	WHEN NOT MATCHED THEN INSERT (id, full_name) VALUES (v.id, 'X Y Z');
+SELECT * FROM merged;
+
 SET migrate.guard = off;
 SET client_min_messages = error;
 DROP SCHEMA triggers CASCADE;

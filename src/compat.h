@@ -150,6 +150,20 @@ compat_required_permissions(List *permission_infos, RangeTblEntry *rte)
 #endif
 }
 
+/* The rights that a plan asks for, a relation each; some entries may be of something else. */
+#if PG_VERSION_NUM >= 160000
+typedef RTEPermissionInfo CompatPermissions;
+#define compat_permissions(range_table, permission_infos)	(permission_infos)
+#define compat_plan_perminfos(plan)	((plan)->permInfos)
+#define compat_asks_for_rights(permissions) true
+#else
+typedef RangeTblEntry CompatPermissions;
+#define compat_permissions(range_table, permission_infos)	(range_table)
+#define compat_plan_perminfos(plan)	NIL
+#define compat_asks_for_rights(permissions) \
+	((permissions)->rtekind == RTE_RELATION && (permissions)->requiredPerms != 0)
+#endif
+
 /* What ExecutorCheckPerms_hook takes, and how to hand it on. */
 #if PG_VERSION_NUM >= 160000
 #define COMPAT_CHECK_PERMS_PARAMETERS \

@@ -13,6 +13,7 @@
 
 #include "utils/guc.h"
 #include "utils/plancache.h"
+#include "utils/varlena.h"
 
 #include "guc.h"
 #include "migrate.h"
@@ -28,6 +29,10 @@ int			migrate_guc_lock_timeout = 2000;
 int			migrate_guc_lock_attempts = 30;
 bool		migrate_guc_guard = true;
 char	   *migrate_guc_release = NULL;
+
+char	   *migrate_guc_usage_ignore = NULL;
+uint32		migrate_guc_usage_ignore_changes = 0;
+int			migrate_guc_usage_flush_interval = 10;
 
 MigrateReleaseCheck migrate_guc_release_check = NULL;
 MigrateReleaseAssign migrate_guc_release_assign = NULL;
@@ -54,6 +59,26 @@ assign_read_repair(bool value, void *extra)
 {
 	if (value != migrate_guc_read_repair)
 		ResetPlanCache();
+}
+
+static bool
+check_usage_ignore(char **value, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*value);
+	List	   *programs;
+	bool		ok = SplitGUCList(copy, ',', &programs);
+
+	if (!ok)
+		GUC_check_errdetail("List syntax is invalid.");
+	list_free(programs);
+	pfree(copy);
+	return ok;
+}
+
+static void
+assign_usage_ignore(const char *value, void *extra)
+{
+	migrate_guc_usage_ignore_changes++;
 }
 
 static bool
@@ -105,6 +130,14 @@ migrate_guc_init(void)
 				"Refuses commands that would take away what a live migration needs.",
 				NULL);
 
+	DefineCustomStringVariable("migrate.usage_ignore",
+							   "Sets the programs whose use of deprecated columns does not count.",
+							   "A list of values of application_name. They are neither warned nor refused.",
+							   &migrate_guc_usage_ignore, "pg_dump", PGC_SUSET, GUC_LIST_INPUT,
+							   check_usage_ignore, assign_usage_ignore, NULL);
+	define_int("migrate.usage_flush_interval", &migrate_guc_usage_flush_interval, 10, 1, 3600, GUC_UNIT_S, PGC_SIGHUP,
+			   "Sets how often counts of the use of deprecated columns are written to a table.",
+			   "A crash of the server loses no more than what was counted since.");
 	DefineCustomStringVariable("migrate.release",
 							   "Sets the release whose form the session speaks.",
 							   "An empty string means that the columns of each statement tell.",

@@ -32,6 +32,11 @@ extern bool migrate_guc_guard;
 /* The release that the session is pinned to; empty: none. */
 extern char *migrate_guc_release;
 
+/* The programs whose use of deprecated columns does not count, and how often that was set. */
+extern char *migrate_guc_usage_ignore;
+extern uint32 migrate_guc_usage_ignore_changes;
+extern int	migrate_guc_usage_flush_interval;	/* seconds */
+
 /* Who looks at a new value, and who is told of it: set by the module that knows releases. */
 typedef bool (*MigrateReleaseCheck) (const char *value, GucSource source);
 typedef void (*MigrateReleaseAssign) (const char *value);

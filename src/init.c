@@ -11,15 +11,18 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "catalog/use_counter.h"
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "convert/pin.h"
 #include "guard/ddl_hooks.h"
 #include "guc.h"
+#include "lifecycle/use_flush.h"
 #include "migrate.h"
 #include "read/inline_guard.h"
 #include "read/planner_hook.h"
 #include "read/release_check.h"
+#include "read/usage.h"
 #include "shmem.h"
 #include "worker/worker.h"
 #include "write/copy_frame.h"
@@ -39,6 +42,7 @@ _PG_init(void)
 	migrate_is_preloaded = true;
 
 	migrate_shmem_init();
+	migrate_use_counter_init();
 	migrate_conversion_init();
 	migrate_converter_init();
 	migrate_pin_init();
@@ -46,6 +50,8 @@ _PG_init(void)
 	migrate_planner_hook_init();
 	migrate_inline_guard_init();
 	migrate_release_check_init();
+	migrate_usage_init();
 	migrate_ddl_hooks_init();
+	migrate_use_flush_init();
 	migrate_worker_init();
 }

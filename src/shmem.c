@@ -273,18 +273,22 @@ unpin_at_exit(int code, Datum arg)
 	write_pin("");
 }
 
+/*
+ * At exit, the abort of a transaction that is under way may still assign the
+ * setting: what empties the slot comes after that, and before the slot is another's.
+ */
 void
 migrate_shmem_pin(const char *release)
 {
-	static bool is_known = false;
+	static bool will_unpin = false;
 
 	if (migrate_shared == NULL || MyProc == NULL)
 		return;
-	if (!is_known && (release == NULL || release[0] == '\0'))
+	if (!will_unpin && (release == NULL || release[0] == '\0'))
 		return;
-	if (!is_known)
-		before_shmem_exit(unpin_at_exit, (Datum) 0);
-	is_known = true;
+	if (!will_unpin)
+		on_shmem_exit(unpin_at_exit, (Datum) 0);
+	will_unpin = true;
 	write_pin(release ? release : "");
 }
 

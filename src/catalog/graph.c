@@ -23,8 +23,9 @@
  *
  * It is a judgement by names, so it can be too strict: two data fixes of one
  * column that happen to commute are refused. It is not too loose as long as an
- * expression's columns are all it depends on; what it reads of other tables by
- * a sub-select is not looked at.
+ * expression's columns are all it depends on: of a generated column those that it
+ * is generated from count as read (lifecycle/ancestry.c); what is read of other
+ * tables by a sub-select is not looked at.
  */
 #include "postgres.h"
 

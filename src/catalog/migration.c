@@ -86,6 +86,12 @@ migrate_migration_proof_name(const char *version_column, int32 version)
 }
 
 char *
+migrate_migration_supported_name(const char *version_column)
+{
+	return makeObjectName(version_column, "supported", NULL);
+}
+
+char *
 migrate_migration_proof_text(const Migration *migration, const char *version_column)
 {
 	return migration->proof != NULL ? migration->proof
@@ -243,21 +249,21 @@ migrate_migration_load_live(Oid relid)
 List *
 migrate_migration_constraints(Oid relid)
 {
+	char	   *version_column = migrate_migration_version_column(relid);
+	List	   *live = migrate_migration_load_live(relid);
 	List	   *names;
 	ListCell   *lc;
 
+	if (live == NIL)
+		return list_make1(migrate_migration_supported_name(version_column));
 	names = migrate_store_fetch_list("SELECT a.name FROM migrate.added_constraint a"
 									 " JOIN migrate.migration m ON m.name = a.migration"
 									 " WHERE m.relation = $1 AND m.state IN ('expanded', 'complete')"
 									 " ORDER BY m.version, a.name",
 									 STORE_ARGS(store_relation(relid)));
-	foreach(lc, migrate_migration_load_live(relid))
-	{
-		Migration  *migration = lfirst(lc);
-
-		names = lappend(names, migrate_migration_proof_name(migrate_migration_version_column(relid),
-															migration->version));
-	}
+	foreach(lc, live)
+		names = lappend(names, migrate_migration_proof_name(version_column,
+															((Migration *) lfirst(lc))->version));
 	return names;
 }
 
@@ -288,8 +294,8 @@ migrate_migration_leaves(Oid relid)
 	return names_of(load_migrations("SELECT " MIGRATION_COLUMNS
 									" FROM migrate.migration m"
 									" WHERE relation = $1 AND state <> 'rolled back'"
-									" AND NOT EXISTS (SELECT FROM migrate.migration d"
-									"  WHERE m.name = ANY (d.depends_on) AND d.relation = $1"
+									" AND m.name NOT IN (SELECT unnest(d.depends_on)"
+									"  FROM migrate.migration d WHERE d.relation = $1"
 									"  AND d.state <> 'rolled back')"
 									" ORDER BY seq",
 									STORE_ARGS(store_relation(relid))));

@@ -68,7 +68,10 @@ extern bool migrate_migration_is_trigger_name(const char *name);
 /* The name of the constraint that proves a version, e.g. row_version_2. */
 extern char *migrate_migration_proof_name(const char *version_column, int32 version);
 
-/* The names (char *) of the CHECK constraints that live migrations have put on a table. */
+/* The name of what a table has instead while nothing is live, e.g. row_version_supported. */
+extern char *migrate_migration_supported_name(const char *version_column);
+
+/* The names (char *) of the CHECK constraints that we have put on a managed table. */
 extern List *migrate_migration_constraints(Oid relid);
 
 /* The text of a proof, as pg_get_expr() gives it. */
@@ -87,7 +90,6 @@ extern List *migrate_migration_dependents(const char *name, const char *state_li
 extern List *migrate_migration_leaves(Oid relid);
 
 extern void migrate_migration_check_owner(Oid relid);
-extern void migrate_migration_check_preloaded(void);
 
 /* An error where the library is not in every backend: rows would be taken as stored. */
 extern void migrate_migration_check_preloaded(void);

@@ -27,6 +27,15 @@ typedef struct Assignment
 	bool		generated;		/* follows an up; the server computes what is stored */
 } Assignment;
 
+/* What becomes of statements that use a column which a migration removes. */
+typedef enum Deprecation
+{
+	DEPRECATION_NONE,			/* nothing, and nobody counts them */
+	DEPRECATION_LOG,			/* they are counted */
+	DEPRECATION_WARNING,		/* and warned */
+	DEPRECATION_ERROR			/* and refused */
+} Deprecation;
+
 /* A migration that is expanded or complete: both of its forms are kept. */
 typedef struct LiveMigration
 {
@@ -35,6 +44,7 @@ typedef struct LiveMigration
 	bool		complete;
 	bool		defers;			/* on_error is "defer" */
 	bool		proof_due;		/* no constraint holds new rows to its version yet */
+	Deprecation deprecation;	/* of the columns that it removes */
 	FullTransactionId completed_xid;	/* who sees it sees every row converted */
 	char	   *lacked_by;		/* the oldest release in support that lacks it; NULL: none */
 	Bitmapset  *added;			/* attributes of the new form */
@@ -70,6 +80,12 @@ typedef struct Conversion
 	bool		defers;			/* of some live migration writes may be deferred at present */
 	bool		has_minimum;	/* some live migration is lacked by a release in support */
 
+	/*
+	 * The columns that deprecated migrations remove, and column zero, the whole
+	 * row; offset as in sets of columns that privileges are asked for. NULL: none.
+	 */
+	Bitmapset  *deprecated;
+
 	/* below: private to the module */
 	bool		valid;
 	Expr	 ***reading;		/* [first stale migration][attno - 1], lazily */
@@ -88,6 +104,9 @@ extern Conversion *migrate_conversion_get(Oid relid);
 
 /* Is any relation of this database known or suspected to have a live migration? Cheap. */
 extern bool migrate_conversion_any(void);
+
+/* Likewise, a deprecated column? */
+extern bool migrate_conversion_any_deprecated(void);
 
 /*
  * Has any relation of this database stale rows, as far as a plan made under the
@@ -125,6 +144,9 @@ extern bool migrate_conversion_may_defer(const LiveMigration *migration);
 
 /* Does the state in which the catalog has a migration count as live? */
 extern bool migrate_conversion_is_live_state(const char *state);
+
+/* What a word of migrate.deprecate() stands for; DEPRECATION_NONE: nothing. */
+extern Deprecation migrate_conversion_deprecation(const char *name);
 
 /* After a change of what is live: every backend looks again. Includes partitions. */
 extern void migrate_conversion_invalidate(Oid root);

@@ -158,7 +158,9 @@ is_installed(void)
 static void
 load_summary(void)
 {
-	static const LiveSummary worst = {.any = true, .any_expanded = true};
+	static const LiveSummary worst = {
+		.any = true, .any_expanded = true, .any_deprecated = true
+	};
 	LiveSummary loaded;
 	MemoryContext old;
 	ListCell   *lc;
@@ -180,6 +182,7 @@ load_summary(void)
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	summary.any = loaded.any;
 	summary.any_expanded = loaded.any_expanded;
+	summary.any_deprecated = loaded.any_deprecated;
 	foreach(lc, loaded.completed)
 	{
 		FullTransactionId *xid = palloc(sizeof(FullTransactionId));
@@ -199,6 +202,12 @@ migrate_conversion_any(void)
 	if (!summary_valid)
 		load_summary();
 	return summary.any;
+}
+
+bool
+migrate_conversion_any_deprecated(void)
+{
+	return migrate_conversion_any() && summary.any_deprecated;
 }
 
 static void

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "catalog/catversion.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation.h"
@@ -306,6 +307,21 @@ migrate_conversion_is_live_state(const char *state)
 	return strcmp(state, "expanded") == 0 || is_complete_state(state);
 }
 
+static const char *const deprecation_names[] = {
+	[DEPRECATION_LOG] = "log",
+	[DEPRECATION_WARNING] = "warning",
+	[DEPRECATION_ERROR] = "error",
+};
+
+Deprecation
+migrate_conversion_deprecation(const char *name)
+{
+	for (int i = DEPRECATION_LOG; name != NULL && i < lengthof(deprecation_names); i++)
+		if (strcmp(name, deprecation_names[i]) == 0)
+			return (Deprecation) i;
+	return DEPRECATION_NONE;
+}
+
 static Bitmapset *
 touched_by(const LiveMigration *migration)
 {
@@ -336,6 +352,7 @@ load_migration(const Shape *shape, Rows *rows, LiveMigration *migration)
 	migration->complete = is_complete_state(rows_get_text(rows, "state"));
 	migration->defers = strcmp(rows_get_text(rows, "on_error"), "defer") == 0;
 	migration->proof_due = rows_get_text(rows, "proof_due") != NULL;
+	migration->deprecation = migrate_conversion_deprecation(rows_get_text(rows, "deprecation"));
 	migration->needed_from = rows_get_int(rows, "needed_from");
 	migration->completed_xid = rows_get_xid(rows, "completed_xid");
 	migration->removed = column_set(shape, rows_get(rows, "remove", &isnull));
@@ -392,6 +409,27 @@ all_inlinable(const Conversion *conversion)
 				return false;
 	}
 	return true;
+}
+
+static Bitmapset *
+all_deprecated(const Conversion *conversion)
+{
+	Bitmapset  *deprecated = NULL;
+
+	for (int i = 0; i < conversion->nlive; i++)
+	{
+		const LiveMigration *migration = &conversion->live[i];
+		int			attno = -1;
+
+		if (migration->deprecation == DEPRECATION_NONE)
+			continue;
+		while ((attno = bms_next_member(migration->removed, attno)) >= 0)
+			deprecated = bms_add_member(deprecated, attno - FirstLowInvalidHeapAttributeNumber);
+	}
+	if (deprecated != NULL)
+		deprecated = bms_add_member(deprecated,
+									InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber);
+	return deprecated;
 }
 
 static bool
@@ -464,6 +502,7 @@ load_shape(const Shape *shape, Conversion *conversion)
 	conversion->reading = palloc0(Max(conversion->nlive, 1) * sizeof(Expr **));
 	conversion->all_inlinable = all_inlinable(conversion);
 	conversion->touched = all_touched(conversion);
+	conversion->deprecated = all_deprecated(conversion);
 	conversion->defers = any_may_defer(conversion);
 	migrate_minimum_note(conversion);
 }
@@ -614,6 +653,8 @@ migrate_conversion_load_summary(LiveSummary *summary)
 		if (!migrate_conversion_is_live_state(state))
 			continue;
 		summary->any = true;
+		if (rows_get_text(&rows, "deprecation") != NULL)
+			summary->any_deprecated = true;
 		if (is_complete_state(state))
 		{
 			FullTransactionId *xid = palloc(sizeof(FullTransactionId));

@@ -15,6 +15,7 @@ typedef struct LiveSummary
 {
 	bool		any;
 	bool		any_expanded;	/* and not complete */
+	bool		any_deprecated;
 	List	   *completed;		/* completed_xid, FullTransactionId *, of those that are */
 } LiveSummary;
 

@@ -21,6 +21,7 @@
 typedef struct ScopeColumn
 {
 	char	   *name;
+	const char *type_text;		/* of one that is expected: its type, until it is looked for */
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
@@ -50,6 +51,7 @@ typedef struct ParsedAssignment
 	Expr	   *expr;			/* in stored form */
 } ParsedAssignment;
 
+/* The column of that name, NULL where there is none. */
 extern ScopeColumn *migrate_scope_find(const Scope *scope, const char *name);
 
 /* The column that is added in the place of one of that name; NULL where there is none. */

@@ -43,6 +43,13 @@ migrate_generated_compute(Expr *expr, Relation rel)
 	return migrate_expression_replace_columns(expr, compute_column, rel);
 }
 
+Bitmapset *
+migrate_generated_inputs(Relation rel, AttrNumber attno)
+{
+	return is_generated(rel, attno)
+		? migrate_expression_inputs((Expr *) build_column_default(rel, attno)) : NULL;
+}
+
 /* ---- columns generated from what is assigned ---- */
 
 static Node *

@@ -19,6 +19,9 @@ typedef struct GeneratedColumn
 /* Compute the generated columns that a bound expression reads, instead of reading them. */
 extern Expr *migrate_generated_compute(Expr *expr, Relation rel);
 
+/* The attributes that one is generated from; none where it is not. */
+extern Bitmapset *migrate_generated_inputs(Relation rel, AttrNumber attno);
+
 /*
  * The generated columns (of GeneratedColumn *) that change when up assigns
  * columns, computed from the row as it was before: "ups" is a list of

@@ -13,9 +13,13 @@
  * releases invalidates migrate.release, and what is kept here with it.
  *
  * The setting changes what statements may say and how writes are taken, so plans that
- * are kept are made again after a change. A client's statements are looked at
- * again then too; but not those of an SQL PREPARE from before, which cannot be told
- * from a function's.
+ * are kept are made again after a change, and a client's prepared statements are
+ * looked at again with that.
+ *
+ * It concerns clients. Where a role or a database has it, it reaches others too: what
+ * logical replication applies is in the publisher's form; a walsender copies tables
+ * to a subscriber, with all columns; autovacuum and parallel workers say nothing.
+ * They are not pinned, and not counted. Our own workers override the setting.
  */
 #include "postgres.h"
 
@@ -51,6 +55,14 @@ relcache_callback(Datum arg, Oid relid)
 {
 	if (!OidIsValid(relid) || relid == release_relid)
 		known.valid = false;
+}
+
+static bool
+is_client(void)
+{
+	if (MyBackendType == B_BG_WORKER)	/* an extension's may run what clients ask for */
+		return !IsLogicalWorker() && !IsParallelWorker() && !InitializingParallelWorker;
+	return MyBackendType == B_BACKEND;
 }
 
 /* ---- reading what is recorded ---- */
@@ -126,12 +138,11 @@ look(void)
 
 /* ---- asking ---- */
 
-/* What replication applies is in the publisher's form, whatever the database is pinned to. */
 bool
 migrate_pin_is_set(void)
 {
 	return migrate_guc_release != NULL && migrate_guc_release[0] != '\0' &&
-		!IsLogicalWorker() && migrate_conversion_any();
+		is_client() && migrate_conversion_any();
 }
 
 static void
@@ -187,33 +198,55 @@ migrate_pin_invalidate(void)
 
 /* ---- the setting ---- */
 
-/* What is set by hand is looked at; what comes from elsewhere, when it is needed. */
-static bool
-check(const char *value, GucSource source)
+static const char *
+what_is_wrong(const char *release, int *code)
 {
 	bool		exists;
 	bool		retired;
 
+	read_release(release, &exists, &retired);
+	*code = exists ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : ERRCODE_UNDEFINED_OBJECT;
+	return exists ? (retired ? "is retired" : NULL) : "does not exist";
+}
+
+/*
+ * What is set by hand is looked at; what comes from elsewhere, when it is needed. What
+ * is only stored as a default may be meant for another database, or for later.
+ */
+static bool
+check(const char *value, GucSource source)
+{
+	const char *wrong;
+	int			code;
+
 	if (value[0] == '\0' || source < PGC_S_INTERACTIVE || !IsTransactionState() ||
 		InitializingParallelWorker || !OidIsValid(migrate_store_table("release")))
 		return true;
-	read_release(value, &exists, &retired);
-	if (exists && !retired)
+	wrong = what_is_wrong(value, &code);
+	if (wrong == NULL)
 		return true;
-	GUC_check_errcode(exists ? ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE : ERRCODE_UNDEFINED_OBJECT);
-	GUC_check_errmsg("release \"%s\" %s", value, exists ? "is retired" : "does not exist");
+	if (source == PGC_S_TEST)
+	{
+		ereport(NOTICE,
+				(errcode(code), errmsg("release \"%s\" %s", value, wrong)));
+		return true;
+	}
+	GUC_check_errcode(code);
+	GUC_check_errmsg("release \"%s\" %s", value, wrong);
 	GUC_check_errhint("See migrate.releases for those that there are.");
 	return false;
 }
 
+/* Called at the end of a transaction too, also of one that failed: no catalog is read here. */
 static void
 assign(const char *value)
 {
 	known.valid = false;
-	if (IsParallelWorker() || InitializingParallelWorker)
+	if (!is_client())
 		return;
 	migrate_shmem_pin(value);
-	ResetPlanCache();
+	if (migrate_guc_release == NULL || strcmp(value, migrate_guc_release) != 0)
+		ResetPlanCache();
 }
 
 void

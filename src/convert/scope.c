@@ -27,10 +27,23 @@ scope_find_in(List *columns, const char *name)
 	return NULL;
 }
 
+/* Of columns that are expected there may be a thousand, of which few are named. */
+static void
+look_up_type(ScopeColumn *column)
+{
+	migrate_expression_parse_type(column->type_text, &column->type, &column->typmod,
+								  &column->collation);
+	column->type_text = NULL;
+}
+
 ScopeColumn *
 migrate_scope_find(const Scope *scope, const char *name)
 {
-	return scope_find_in(scope->columns, name);
+	ScopeColumn *column = scope_find_in(scope->columns, name);
+
+	if (column != NULL && column->type_text != NULL)
+		look_up_type(column);
+	return column;
 }
 
 ScopeColumn *

@@ -38,6 +38,7 @@
 
 #include "convert/expression.h"
 #include "convert/subquery.h"
+#include "migrate.h"
 
 struct Subquery
 {
@@ -120,7 +121,7 @@ free_plan(void *arg)
 static void
 make_plan(Subquery *subquery)
 {
-	SPIPlanPtr	plan = SPI_prepare_params(psprintf("SELECT %s", subquery->column),
+	SPIPlanPtr	plan = SPI_prepare_params(psprintf(MIGRATE_OWN_SQL "SELECT %s", subquery->column),
 										  setup_parser, subquery, CURSOR_OPT_GENERIC_PLAN);
 
 	if (plan == NULL)

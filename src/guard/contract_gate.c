@@ -15,6 +15,8 @@
  *	constraints	constraints on the new columns are not validated yet
  *	dependents	other migrations still use what would be dropped
  *	objects		views, indexes, functions ... use it
+ *	window		its deprecation window is not open, or not for long enough
+ *	usage		somebody has used it of late
  *	releases	a release that does not know it is not retired
  *	snapshots	somebody may still look at the table as it was before
  *
@@ -33,6 +35,7 @@
 #include "guard/contract_gate.h"
 #include "guard/dependent_objects.h"
 #include "guard/old_snapshots.h"
+#include "guard/usage_check.h"
 
 /* ---- putting findings into words ---- */
 
@@ -412,6 +415,8 @@ static const GateCheck checks[] = {
 	{"constraints", check_constraints},
 	{"dependents", check_dependents},
 	{"objects", check_objects, note_objects},
+	{"window", migrate_usage_check_window},
+	{"usage", migrate_usage_check_uses},
 	{"releases", check_releases},
 	{"snapshots", check_snapshots, note_snapshots},
 };

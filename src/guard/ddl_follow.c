@@ -33,7 +33,8 @@ catalog_is_whole(void)
 {
 	static const char *const tables[] = {
 		"managed", "migration", "added_column", "added_constraint", "added_reference",
-		"assignment", "assignment_tree", "backfill", "declared_index", "failure", "event",
+		"assignment", "assignment_tree", "backfill", "published_view",
+		"declared_index", "failure", "event",
 	};
 
 	for (int i = 0; i < lengthof(tables); i++)
@@ -65,6 +66,8 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  " backfill AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 OR root = $1),"
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
+						  " views AS (DELETE FROM migrate.published_view WHERE relation = $1),"
+						  " uses AS (DELETE FROM migrate.column_use WHERE relation = $1),"
 						  " indexes AS (DELETE FROM migrate.declared_index WHERE relation = $1),"
 						  " footprint AS (DELETE FROM migrate.footprint"
 						  "  USING gone WHERE migration = gone.name),"

@@ -154,7 +154,7 @@ static bool
 has_row(Oid relid, const char *condition)
 {
 	StoreIdentity self;
-	char	   *sql = psprintf("SELECT FROM %s WHERE %s LIMIT 1",
+	char	   *sql = psprintf(MIGRATE_OWN_SQL "SELECT FROM %s WHERE %s LIMIT 1",
 							   migrate_store_relation_sql(relid), condition);
 	bool		found;
 
@@ -277,10 +277,10 @@ set_not_null(const Newcomer *newcomer)
 
 /*
  * One that was detached before may have constraints that excuse the old form, of
- * which the parent has made plain ones.
+ * which the parent has made plain ones, or one that holds it to the versions of then.
  */
 static void
-drop_excused(const Newcomer *newcomer)
+drop_outdated(const Newcomer *newcomer)
 {
 	ListCell   *lc;
 
@@ -289,7 +289,8 @@ drop_excused(const Newcomer *newcomer)
 										 "  ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid"
 										 " WHERE c.conrelid = $1 AND c.contype = 'c'"
 										 " AND d.refclassid = 'pg_proc'::regclass"
-										 " AND d.refobjid = 'migrate.excused(text)'::regprocedure",
+										 " AND d.refobjid IN ('migrate.excused(text)'::regprocedure,"
+										 "  'migrate.is_supported(oid, integer, text)'::regprocedure)",
 										 STORE_ARGS(store_relation(newcomer->relid))))
 		require(newcomer, lfirst(lc));
 }
@@ -347,7 +348,7 @@ migrate_partition_prepare(const RangeVar *parent, const RangeVar *name)
 	add_new_columns(&newcomer);
 	check_unsaid_rows(&newcomer);
 	set_not_null(&newcomer);
-	drop_excused(&newcomer);
+	drop_outdated(&newcomer);
 	add_constraints(&newcomer);
 	return newcomer.relid;
 }

@@ -23,15 +23,18 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "catalog/graph_load.h"
 #include "catalog/names.h"
 #include "catalog/store.h"
+#include "convert/generated.h"
 #include "lifecycle/ancestry.h"
 #include "migrate.h"
 
@@ -75,9 +78,23 @@ migrate_ancestry_resolve(Definition *definition)
 
 /* ---- its footprint ---- */
 
+/* Who reads a generated column reads what it is generated from. */
+static void
+record_read(const char *name, GraphUse use, Relation rel, const char *column)
+{
+	Bitmapset  *inputs = migrate_generated_inputs(rel, get_attnum(RelationGetRelid(rel), column));
+	int			attno = -1;
+
+	migrate_graph_record_use(name, use, column);
+	while ((attno = bms_next_member(inputs, attno)) >= 0)
+		migrate_graph_record_use(name, use,
+								 NameStr(TupleDescAttr(RelationGetDescr(rel), attno - 1)->attname));
+}
+
 static void
 record_reads(const char *name, GraphUse use, List *assignments, const Scope *scope)
 {
+	Relation	rel = table_open(scope->relid, NoLock);
 	Bitmapset  *inputs = NULL;
 	ListCell   *lc;
 
@@ -86,7 +103,8 @@ record_reads(const char *name, GraphUse use, List *assignments, const Scope *sco
 						  migrate_expression_inputs(((ParsedAssignment *) lfirst(lc))->expr));
 	foreach(lc, scope->inputs)
 		if (bms_is_member(foreach_current_index(lc) + 1, inputs))
-			migrate_graph_record_use(name, use, lfirst(lc));
+			record_read(name, use, rel, lfirst(lc));
+	table_close(rel, NoLock);
 }
 
 static void

@@ -23,6 +23,7 @@
 #include "catalog/store.h"
 #include "convert/row_key.h"
 #include "lifecycle/breach.h"
+#include "migrate.h"
 
 #define MAX_ROWS	"100"
 
@@ -72,7 +73,7 @@ static List *
 find_broken(Oid root, const Breach *breach)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *sql = psprintf("SELECT r.tableoid, r.ctid FROM %s r WHERE %s LIMIT " MAX_ROWS,
+	char	   *sql = psprintf(MIGRATE_OWN_SQL "SELECT r.tableoid, r.ctid FROM %s r WHERE %s LIMIT " MAX_ROWS,
 							   migrate_store_relation_sql(root), breach->condition);
 	List	   *broken = NIL;
 	StoreIdentity self;

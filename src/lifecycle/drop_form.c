@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
@@ -22,6 +23,7 @@
 #include "convert/conversion.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
+#include "lifecycle/deprecate.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/index.h"
@@ -54,6 +56,39 @@ drop_trigger(Oid relid, const char *table, const char *name)
 									  quote_identifier(name), table));
 }
 
+/* Where the server does not say which table a row is of, a migration of it tells. */
+#define HOLDING \
+	"SELECT format('%1$s >= %2$s AND %1$s <= %3$s OR migrate.is_supported(tableoid, %1$s, %4$L)'," \
+	"  $2, floor, version, (SELECT name FROM migrate.migration" \
+	"   WHERE relation = $1 AND state IN ('contracted', 'rolled back')" \
+	"   ORDER BY state = 'contracted' DESC, seq DESC LIMIT 1))" \
+	" FROM migrate.managed WHERE relation = $1"
+
+void
+migrate_drop_form_hold_to_versions(Oid relid, const char *version_column)
+{
+	const char *column = quote_identifier(version_column);
+	const char *name = migrate_migration_supported_name(version_column);
+	char	   *condition;
+
+	condition = migrate_store_fetch(HOLDING, STORE_ARGS(store_relation(relid), store_text(column)));
+	migrate_store_ddl(relid,
+					  psprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s) NOT VALID",
+							   migrate_store_relation_sql(relid), quote_identifier(name),
+							   condition));
+}
+
+void
+migrate_drop_form_stop_holding(Oid relid, const char *version_column)
+{
+	char	   *name = migrate_migration_supported_name(version_column);
+
+	if (OidIsValid(get_relation_constraint_oid(relid, name, true)))
+		migrate_store_ddl(relid, psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
+										  migrate_store_relation_sql(relid),
+										  quote_identifier(name)));
+}
+
 static void
 end_care(Oid relid, const char *version_column)
 {
@@ -65,6 +100,7 @@ end_care(Oid relid, const char *version_column)
 	drop_trigger(relid, table, MIGRATE_LAST_TRIGGER_NAME);
 	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s",
 									  table, quote_identifier(version_column), version));
+	migrate_drop_form_hold_to_versions(relid, version_column);
 	migrate_store_execute("DELETE FROM migrate.backfill WHERE root = $1",
 						  STORE_ARGS(store_relation(relid)));
 }
@@ -77,6 +113,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	migrate_index_forget(migration->name);
 	migrate_constraint_forget(migration->name);
 	migrate_reference_forget(migration);
+	migrate_deprecate_forget(migration);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	drop_columns(migration, version_column, columns);

@@ -15,4 +15,11 @@
  */
 extern void migrate_lifecycle_drop_form(const Migration *migration, List *columns);
 
+/*
+ * While nothing is live on a table, a CHECK keeps out rows of versions that it does not
+ * take: put it on, and off.
+ */
+extern void migrate_drop_form_hold_to_versions(Oid relid, const char *version_column);
+extern void migrate_drop_form_stop_holding(Oid relid, const char *version_column);
+
 #endif							/* MIGRATE_LIFECYCLE_DROP_FORM_H */

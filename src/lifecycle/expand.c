@@ -63,6 +63,7 @@
 #include "lifecycle/deferral.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
+#include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
@@ -239,6 +240,7 @@ migrate_lifecycle_manage(Oid relid, const char *version_column)
 	}
 	migrate_lock_table(relid, "add the row version");
 	begin_to_manage(relid, version_column);
+	migrate_drop_form_hold_to_versions(relid, version_column);
 	migrate_conversion_invalidate(relid);
 }
 
@@ -421,6 +423,7 @@ create_triggers(Oid relid, const char *version_column)
 					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d",
 							   table, quote_identifier(version_column),
 							   MIGRATE_VERSION_UNSAID));
+	migrate_drop_form_stop_holding(relid, version_column);
 	create_trigger(table, MIGRATE_TRIGGER_NAME, "write_trigger", relid);
 	create_trigger(table, MIGRATE_LAST_TRIGGER_NAME, "settle_trigger", relid);
 }

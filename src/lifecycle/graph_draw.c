@@ -32,13 +32,40 @@ describe_state(const RecordedNode *node)
 		? psprintf("%s (%d)", node->state, node->version) : node->state;
 }
 
+/* A name may hold anything; in a drawing it must not begin a line or move the cursor. */
+static char *
+printable(const char *name)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	for (const char *c = name; *c != '\0'; c++)
+	{
+		if (*c == '\n')
+			appendStringInfoString(&out, "\\n");
+		else if (*c == '\t')
+			appendStringInfoString(&out, "\\t");
+		else if ((unsigned char) *c < ' ' || *c == '\x7f')
+			appendStringInfo(&out, "\\x%02x", *c);
+		else
+			appendStringInfoChar(&out, *c);
+	}
+	return out.data;
+}
+
+static char *
+describe_name(const RecordedNode *node)
+{
+	return printable(node->name);
+}
+
 /* A table that was dropped takes its migrations along: all have one. */
 static char *
 describe_table(const RecordedNode *node)
 {
 	char	   *name = get_rel_name(node->relid);
 
-	return name ? name : psprintf("%u", node->relid);
+	return name ? printable(name) : psprintf("%u", node->relid);
 }
 
 /* ---- text ---- */
@@ -236,7 +263,7 @@ draw_text(const RecordedGraph *recorded)
 		int			node = migrate_graph_at(recorded->graph, i);
 
 		name_width = Max(name_width, drawing.prefixes[i].len +
-						 display_width(recorded->nodes[node].name));
+						 display_width(describe_name(&recorded->nodes[node])));
 		table_width = Max(table_width, display_width(describe_table(&recorded->nodes[node])));
 	}
 	initStringInfo(&out);
@@ -246,7 +273,7 @@ draw_text(const RecordedGraph *recorded)
 
 		appendStringInfoString(&out, drawing.connectors[i].data);
 		appendStringInfoString(&out, drawing.prefixes[i].data);
-		append_padded(&out, node->name, name_width - drawing.prefixes[i].len);
+		append_padded(&out, describe_name(node), name_width - drawing.prefixes[i].len);
 		append_padded(&out, describe_table(node), table_width);
 		appendStringInfo(&out, "%s%s", describe_state(node),
 						 i + 1 < recorded->count ? "\n" : "");
@@ -256,18 +283,19 @@ draw_text(const RecordedGraph *recorded)
 
 /* ---- for other programs ---- */
 
-/* Text in double quotes: dot's escapes, and mermaid's, which are HTML's. */
+/*
+ * Text in double quotes, with dot's escapes or with mermaid's. To mermaid a backquote
+ * may begin Markdown, two of % a directive, and a backslash and n are a line's end.
+ */
 static void
 append_quoted(StringInfo out, const char *text, bool is_html)
 {
 	for (const char *c = text; *c != '\0'; c++)
 	{
-		if (is_html && strchr("\"<>&#", *c) != NULL)
+		if (is_html && strchr("\"<>&#\\`%", *c) != NULL)
 			appendStringInfo(out, "#%d;", *c);
 		else if (!is_html && (*c == '"' || *c == '\\'))
 			appendStringInfo(out, "\\%c", *c);
-		else if (*c == '\n')
-			appendStringInfoChar(out, ' ');
 		else
 			appendStringInfoChar(out, *c);
 	}
@@ -276,7 +304,7 @@ append_quoted(StringInfo out, const char *text, bool is_html)
 static void
 append_label(StringInfo out, const RecordedNode *node, bool is_html)
 {
-	append_quoted(out, node->name, is_html);
+	append_quoted(out, describe_name(node), is_html);
 	appendStringInfoString(out, is_html ? "<br>" : "\\n");
 	append_quoted(out, describe_table(node), is_html);
 	appendStringInfo(out, ", %s", describe_state(node));

@@ -37,19 +37,25 @@
 
 /* ---- who may ---- */
 
-void
-migrate_release_check_rights(void)
+bool
+migrate_release_may_change(Oid role)
 {
 	List	   *tables;
 	ListCell   *lc;
 
-	if (compat_is_database_owner(MyDatabaseId, GetUserId()))
-		return;
+	if (compat_is_database_owner(MyDatabaseId, role))
+		return true;
 	tables = migrate_store_fetch_list("SELECT relation::oid FROM migrate.managed", STORE_NO_ARGS);
 	foreach(lc, tables)
-		if (!compat_is_relation_owner(atooid(lfirst(lc)), GetUserId()))
-			tables = NIL;
-	if (tables == NIL)
+		if (!compat_is_relation_owner(atooid(lfirst(lc)), role))
+			return false;
+	return tables != NIL;
+}
+
+void
+migrate_release_check_rights(void)
+{
+	if (!migrate_release_may_change(GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for releases"),

@@ -15,6 +15,7 @@ extern void migrate_release_retire(const char *name);
  * Only who owns every managed table, or the database, may change what releases
  * there are: they hold up the contracts of all tables.
  */
+extern bool migrate_release_may_change(Oid role);
 extern void migrate_release_check_rights(void);
 
 /*

@@ -32,6 +32,7 @@
 #include "lifecycle/advance.h"
 #include "lifecycle/index.h"
 #include "lifecycle/run.h"
+#include "lifecycle/use_flush.h"
 #include "shmem.h"
 
 /* ---- which tables ---- */
@@ -192,6 +193,7 @@ migrate_run_tables(Oid relid, int64 max_rows, int64 *converted, int64 *remaining
 	*converted = 0;
 	*remaining = 0;
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	migrate_use_flush();
 	tables = tables_to_run(relid);
 	foreach(lc, tables)
 	{

@@ -5,13 +5,15 @@
  * The statements of a client are looked at where they have been analyzed: views
  * are not expanded then, so what counts is what the client wrote. A column that
  * a migration adds which the release does not know, or removes which it knows,
- * is refused with its place in the statement.
+ * is refused with its place in the statement. A prepared statement is analyzed again
+ * after a change of the pin, which makes plans invalid, when it is next executed.
  *
  * Not looked at is the SQL of functions, triggers and rules: it belongs to the
  * database, which knows all forms, and not to the client. Nor are the columns that
  * "*" stands for, all of a table's in their order: who writes that takes what
- * there is. And a column that gets a new type under its name goes on to be used
- * under it on the table (published views show the release's own).
+ * there is, and may go on to use it further out. And a column that gets a new type
+ * under its name goes on to be used under it on the table (published views show the
+ * release's own).
  *
  * Cost: one test for a session that is not pinned.
  */
@@ -19,12 +21,15 @@
 
 #include "access/table.h"
 #include "catalog/namespace.h"
+#include "commands/prepare.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/analyze.h"
 #include "parser/parse_node.h"
 #include "parser/parsetree.h"
+#include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "utils/lsyscache.h"
+#include "utils/portal.h"
 #include "utils/rel.h"
 
 #include "convert/conversion.h"
@@ -35,7 +40,7 @@ static post_parse_analyze_hook_type previous_post_parse_analyze = NULL;
 
 typedef struct CheckContext
 {
-	ParseState *pstate;
+	ParseState *pstate;			/* for positions in the client's text, or NULL */
 	List	   *queries;		/* of Query *, innermost first */
 	List	   *of_stars;		/* of Var *: what "*" stands for */
 } CheckContext;
@@ -235,6 +240,21 @@ check_node(Node *node, CheckContext *context)
 	return expression_tree_walker(node, check_node, context);
 }
 
+/* All columns but generated ones, as a dump lists them, are a "*". */
+static bool
+is_all_columns(Oid relid, List *names)
+{
+	Relation	rel = table_open(relid, AccessShareLock);
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			count = 0;
+
+	for (int i = 0; i < desc->natts; i++)
+		count += !TupleDescAttr(desc, i)->attisdropped &&
+			TupleDescAttr(desc, i)->attgenerated == '\0';
+	table_close(rel, NoLock);
+	return list_length(names) == count;
+}
+
 /* COPY of a list of columns; of a query, the server has that analyzed. */
 static void
 check_copy(CheckContext *context, const CopyStmt *copy)
@@ -245,17 +265,71 @@ check_copy(CheckContext *context, const CopyStmt *copy)
 	if (copy->relation == NULL || copy->attlist == NIL)
 		return;
 	relid = RangeVarGetRelid(copy->relation, AccessShareLock, true);
-	if (!OidIsValid(relid))
-		return;					/* the command will say so */
+	if (!OidIsValid(relid) || is_all_columns(relid, copy->attlist))
+		return;					/* where it is missing, the command will say so */
 	foreach(lc, copy->attlist)
 		check_column(context, relid, get_attnum(relid, strVal(lfirst(lc))), -1);
 }
 
-/* Did the client send it, and not a function of the database? */
+/* The query that a utility statement holds and that was analyzed with it. */
+static Node *
+query_within(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_ExplainStmt:
+			return ((ExplainStmt *) statement)->query;
+		case T_CreateTableAsStmt:
+			return ((CreateTableAsStmt *) statement)->query;
+		case T_DeclareCursorStmt:
+			return ((DeclareCursorStmt *) statement)->query;
+		default:
+			return NULL;
+	}
+}
+
+static void
+check_statement(CheckContext *context, Query *query)
+{
+	Node	   *within;
+
+	if (query->commandType != CMD_UTILITY)
+		(void) check_node((Node *) query, context);
+	else if (IsA(query->utilityStmt, CopyStmt))
+		check_copy(context, (CopyStmt *) query->utilityStmt);
+	else if ((within = query_within(query->utilityStmt)) != NULL && IsA(within, Query))
+		check_statement(context, (Query *) within);
+}
+
+/* ---- whose statement it is ---- */
+
+/* The text of what the client's EXECUTE that is running names; NULL where none is. */
+static const char *
+executed_text(void)
+{
+	PreparedStatement *prepared;
+	Node	   *statement;
+
+	if (!PortalIsValid(ActivePortal) || list_length(ActivePortal->stmts) != 1)
+		return NULL;
+	statement = linitial_node(PlannedStmt, ActivePortal->stmts)->utilityStmt;
+	while (statement != NULL && !IsA(statement, ExecuteStmt))
+	{
+		statement = query_within(statement);
+		statement = statement && IsA(statement, Query) ? ((Query *) statement)->utilityStmt : NULL;
+	}
+	if (statement == NULL)
+		return NULL;
+	prepared = FetchPreparedStatement(((ExecuteStmt *) statement)->name, false);
+	return prepared ? prepared->plansource->query_string : NULL;
+}
+
+/* Did the client send it, and not a function of the database? The text is the very same then. */
 static bool
 is_of_client(const ParseState *pstate)
 {
-	return pstate->p_sourcetext != NULL && pstate->p_sourcetext == debug_query_string;
+	return pstate->p_sourcetext != NULL &&
+		(pstate->p_sourcetext == debug_query_string || pstate->p_sourcetext == executed_text());
 }
 
 static void
@@ -265,12 +339,12 @@ check_analyzed(ParseState *pstate, Query *query, JumbleState *jstate)
 		previous_post_parse_analyze(pstate, query, jstate);
 	if (migrate_pin_is_set() && is_of_client(pstate))
 	{
-		CheckContext context = {.pstate = pstate};
+		/* A position in what an EXECUTE names would be shown in the EXECUTE. */
+		CheckContext context = {
+			.pstate = pstate->p_sourcetext == debug_query_string ? pstate : NULL
+		};
 
-		if (query->commandType != CMD_UTILITY)
-			(void) check_node((Node *) query, &context);
-		else if (IsA(query->utilityStmt, CopyStmt))
-			check_copy(&context, (CopyStmt *) query->utilityStmt);
+		check_statement(&context, query);
 	}
 }
 

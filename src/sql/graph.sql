@@ -11,8 +11,8 @@ COMMENT ON FUNCTION migrate.graph(text)
 	IS 'draw the graph of migrations';
 
 /*
- * What is left to be done, in an order that is right, for a migration and all
- * that it depends on; for all migrations without a target. The action is the
+ * What is left to be done, in an order that is right, for a migration, or those of a
+ * release, and all that they depend on; for all migrations without a target. The action is the
  * next one: expand, then backfill, then contract. What is contracted needs none.
  */
 CREATE FUNCTION migrate.plan(target text DEFAULT NULL)
@@ -21,7 +21,7 @@ LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'migrate_plan';
 
 COMMENT ON FUNCTION migrate.plan(text)
-	IS 'list what is left to be done for a migration';
+	IS 'list what is left to be done for a migration or a release';
 
 /*
  * The points at which a migration could have been introduced: right after each of

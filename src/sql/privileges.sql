@@ -6,4 +6,4 @@
 GRANT USAGE ON SCHEMA migrate TO PUBLIC;
 GRANT SELECT ON migrate.managed, migrate.migration, migrate.added_column,
 	migrate.assignment, migrate.footprint, migrate.release, migrate.release_migration,
-	migrate.publication TO PUBLIC;
+	migrate.publication, migrate.published_view TO PUBLIC;

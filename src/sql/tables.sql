@@ -55,7 +55,10 @@ CREATE TABLE migrate.migration (
 	completed_at	timestamptz,
 	completed_xid	xid8,						-- a snapshot that sees it sees every conversion
 	contracted_at	timestamptz,
-	deprecated_at	timestamptz
+	deprecated_at	timestamptz,				-- while set, uses of what it removes are counted
+	quiet_period	interval,					-- for so long there must be none
+	deprecation		text						-- what is done about them besides
+		CHECK (deprecation IN ('log', 'warning', 'error'))
 );
 CREATE INDEX migration_relation ON migrate.migration (relation);
 
@@ -141,6 +144,13 @@ CREATE TABLE migrate.publication (
 	release			text NOT NULL
 );
 
+-- The views there: ours, whatever the table is called by now.
+CREATE TABLE migrate.published_view (
+	view			regclass PRIMARY KEY,
+	relation		regclass NOT NULL,			-- the managed table
+	schema_name		name NOT NULL
+);
+
 -- The backfill of one heap: a managed table, or a leaf of a managed partitioned one.
 CREATE TABLE migrate.backfill (
 	relation		regclass PRIMARY KEY,		-- the heap
@@ -200,6 +210,19 @@ CREATE TABLE migrate.failure (
 );
 CREATE INDEX failure_row ON migrate.failure (relation, row_tid);
 
+-- Who used columns that deprecated migrations remove, as far as a worker has come for it.
+CREATE TABLE migrate.column_use (
+	relation		regclass NOT NULL,			-- the managed table
+	column_name		name NOT NULL,
+	kind			text NOT NULL CHECK (kind IN ('read', 'write')),
+	role			name NOT NULL,				-- empty: there was no room to tell
+	application_name text NOT NULL,
+	first_used		timestamptz NOT NULL,
+	last_used		timestamptz NOT NULL,
+	count			bigint NOT NULL,
+	PRIMARY KEY (relation, column_name, kind, role, application_name)
+);
+
 CREATE TABLE migrate.event (
 	at				timestamptz NOT NULL DEFAULT clock_timestamp(),
 	migration		text NOT NULL,
@@ -221,7 +244,9 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.release', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.release_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.release_migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.publication', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.published_view', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.column_use', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event_seq_seq', '');

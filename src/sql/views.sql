@@ -83,9 +83,9 @@ GRANT SELECT ON migrate.progress, migrate.failures TO PUBLIC;
 
 /*
  * A row per migration. "contractable" is what can be said at a glance: it is
- * complete and no row failed; migrate.check_contract() looks at all the rest.
- * "last_used" is when a column of the old form was last used, where that is
- * recorded.
+ * complete, no row failed, and the quiet period is over; migrate.check_contract()
+ * looks at all the rest. "last_used" is when a column of the old form was last used since
+ * it was deprecated, for those who may see it in migrate.column_usage.
  */
 CREATE VIEW migrate.status AS
 SELECT m.name,
@@ -102,14 +102,18 @@ SELECT m.name,
 	END::numeric(5,1) AS percent,
 	coalesce(f.failures, 0) + coalesce(i.failures, 0) AS failures,
 	m.deprecated_at,
-	NULL::timestamptz AS last_used,
-	m.state = 'complete' AND f.failures IS NULL AS contractable,
+	uses.last_used,
+	m.state = 'complete' AND f.failures IS NULL AND (m.remove = '{}' OR coalesce(
+		greatest(m.deprecated_at, uses.last_used) + m.quiet_period <= clock_timestamp(), false))
+		AS contractable,
 	m.comment
 FROM migrate.migration m
 LEFT JOIN (SELECT migration, count(*) AS failures
 		   FROM migrate.failure GROUP BY migration) f ON f.migration = m.name
 LEFT JOIN (SELECT migration, count(*) AS failures FROM migrate.declared_index
 		   WHERE error IS NOT NULL GROUP BY migration) i ON i.migration = m.name
+LEFT JOIN (SELECT migration, max(last_used) AS last_used
+		   FROM migrate.column_usage GROUP BY migration) uses ON uses.migration = m.name
 ORDER BY m.seq;
 
 -- What happened to every migration, also to those that were forgotten or went with their table.

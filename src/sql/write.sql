@@ -25,3 +25,16 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_defer_trigger';
 CREATE FUNCTION migrate.mend_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_mend_trigger';
+
+/*
+ * Does a table, or where that is 0 the one that a migration is of, take rows of a
+ * version? An error that says which it takes, if not. The CHECK of managed tables
+ * without a live migration asks it of rows that are not; of no use to others.
+ */
+CREATE FUNCTION migrate.is_supported(relation oid, version integer, migration text)
+RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'migrate_is_supported';
+
+COMMENT ON FUNCTION migrate.is_supported(oid, integer, text)
+	IS 'does a table take rows of a version; asked by its CHECK';

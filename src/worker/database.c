@@ -4,7 +4,8 @@
  *
  * It finds out what is to be done, starts workers for tables as far as
  * migrate.max_workers allows, is woken when one of them ends, and exits when
- * nothing is left that a worker could do. It changes nothing. One that ends
+ * nothing is left that a worker could do. All that it changes is that it writes down who
+ * has used deprecated columns. One that ends
  * for whatever reason is started again by the launcher, which visits each
  * database now and then.
  */
@@ -21,6 +22,7 @@
 
 #include "catalog/store.h"
 #include "guc.h"
+#include "lifecycle/use_flush.h"
 #include "migrate.h"
 #include "worker/session.h"
 #include "worker/slot.h"
@@ -72,7 +74,8 @@ is_installed(void)
 		OidIsValid(migrate_store_table("backfill"));
 }
 
-/* OIDs, in the caller's memory context. */
+/* What uses of deprecated columns were counted is carried to the table; OIDs of tables, in
+ * the caller's memory context. */
 static List *
 find_work(void)
 {
@@ -84,6 +87,7 @@ find_work(void)
 	{
 		ListCell   *lc;
 
+		migrate_use_flush();
 		foreach(lc, migrate_store_fetch_list(TABLES_WITH_WORK, STORE_NO_ARGS))
 		{
 			MemoryContext old = MemoryContextSwitchTo(caller);

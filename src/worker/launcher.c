@@ -5,7 +5,8 @@
  *
  * It is connected to no database, and reads only which there are. Whether one
  * has work can only be seen from within, so it has a worker visit it: at once
- * when a transaction there made work (shmem.c), and else every
+ * when a transaction there made work (shmem.c), every migrate.usage_flush_interval
+ * while deprecated columns are used there (lifecycle/use_flush.c), and else every
  * migrate.naptime, since a restored dump or a promoted standby brings work
  * that nobody announced. Visits are made one after the other, the next when
  * the last has ended or has found work and stays; so they need one process at
@@ -31,6 +32,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "catalog/use_counter.h"
 #include "guc.h"
 #include "migrate.h"
 #include "worker/session.h"
@@ -60,8 +62,16 @@ add_visit(Oid database)
 	MemoryContextSwitchTo(old);
 }
 
-static void
-add_all_databases(void)
+static bool
+may_be_visited(Form_pg_database database)
+{
+	return database->datallowconn && !database->datistemplate &&
+		database->datconnlimit != INVALID_DATABASE;
+}
+
+/* All that there are, or those of the given ones; returns which of these there are not. */
+static List *
+add_databases(bool all, List *given)
 {
 	Relation	rel;
 	TableScanDesc scan;
@@ -75,13 +85,29 @@ add_all_databases(void)
 	{
 		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (database->datallowconn && !database->datistemplate &&
-			database->datconnlimit != INVALID_DATABASE)
+		if (may_be_visited(database) && (all || list_member_oid(given, database->oid)))
 			add_visit(database->oid);
+		given = list_delete_oid(given, database->oid);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
+	return given;
+}
+
+/* Where uses of deprecated columns were counted, and wait for being written down. */
+static void
+add_databases_with_uses(void)
+{
+	List	   *databases = migrate_use_counter_databases();
+	ListCell   *lc;
+
+	if (databases == NIL)
+		return;
+	databases = add_databases(false, databases);
+	foreach(lc, databases)
+		migrate_use_counter_discard(lfirst_oid(lc));
+	list_free(databases);
 }
 
 /* What others asked for; true where they asked for everything. */
@@ -165,6 +191,7 @@ void
 migrate_worker_launcher_main(Datum argument)
 {
 	TimestampTz last_round = 0;
+	TimestampTz last_flush = 0;
 	bool		was_on = false;
 
 	migrate_session_begin(InvalidOid, NULL, SignalHandlerForShutdownRequest);
@@ -173,7 +200,7 @@ migrate_worker_launcher_main(Datum argument)
 	while (!ShutdownRequestPending)
 	{
 		TimestampTz now = GetCurrentTimestamp();
-		long		nap = migrate_guc_naptime * 1000L;
+		long		nap = Min(migrate_guc_naptime, migrate_guc_usage_flush_interval) * 1000L;
 		bool		everywhere = take_requests();
 
 		if (!migrate_guc_autostart)
@@ -181,8 +208,14 @@ migrate_worker_launcher_main(Datum argument)
 		else if (everywhere || !was_on ||
 				 TimestampDifferenceExceeds(last_round, now, migrate_guc_naptime * 1000))
 		{
-			add_all_databases();
+			(void) add_databases(true, NIL);
 			last_round = now;
+		}
+		if (migrate_guc_autostart &&
+			TimestampDifferenceExceeds(last_flush, now, migrate_guc_usage_flush_interval * 1000))
+		{
+			add_databases_with_uses();
+			last_flush = now;
 		}
 		was_on = migrate_guc_autostart;
 		if (!make_visits())

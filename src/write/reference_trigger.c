@@ -41,6 +41,7 @@
 
 #include "catalog/store.h"
 #include "convert/conversion.h"
+#include "migrate.h"
 #include "write/reference.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_reference_trigger);
@@ -98,7 +99,7 @@ become_writer(const StoreIdentity *self)
 static SPIPlanPtr
 prepare(const Reference *reference, Oid type)
 {
-	char	   *sql = psprintf("%s FOR KEY SHARE OF p", migrate_reference_query(reference, "$1"));
+	char	   *sql = psprintf(MIGRATE_OWN_SQL "%s FOR KEY SHARE OF p", migrate_reference_query(reference, "$1"));
 	StoreIdentity self;
 	SPIPlanPtr	plan;
 

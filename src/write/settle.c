@@ -12,8 +12,9 @@
  * What was handed on is kept beside the slot that carries the row from trigger
  * to trigger: all BEFORE triggers of a row are called with the same one, and a
  * statement that runs inside of one of them has another. It lives as long as the
- * slot and is overwritten by the next row, so nothing is left behind by a
- * trigger that takes its row out, or by an error. Should the executor free a
+ * slot and is overwritten or taken away by the next row, so nothing is left behind by a
+ * trigger that takes its row out, or by an error. (MERGE has one slot for the rows
+ * that it inserts and those that it updates.) Should the executor free a
  * slot alone and make another in its place, for another table or after a
  * change of this one, the relation and the shape tell.
  *
@@ -129,12 +130,15 @@ void
 migrate_settle_remember(const TriggerData *trigger, const Conversion *conversion, HeapTuple row)
 {
 	TupleTableSlot *carrier = carrier_of(trigger);
-	HandedOn   *handed_on;
+	HandedOn   *handed_on = find(carrier);
 	MemoryContext old;
 
 	if (!has_own_triggers(trigger->tg_relation, TRIGGER_FIRED_BY_UPDATE(trigger->tg_event)))
+	{
+		if (handed_on != NULL)
+			ExecClearTuple(handed_on->row);
 		return;
-	handed_on = find(carrier);
+	}
 	if (handed_on == NULL)
 		handed_on = make(carrier, conversion->tupdesc);
 	old = MemoryContextSwitchTo(carrier->tts_mcxt);

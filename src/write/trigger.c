@@ -35,7 +35,6 @@
 #include "fmgr.h"
 #include "utils/rel.h"
 
-#include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "convert/excuse.h"
@@ -43,6 +42,7 @@
 #include "write/carry_out.h"
 #include "write/row_write.h"
 #include "write/settle.h"
+#include "write/supported.h"
 #include "write/update.h"
 #include "write/written.h"
 
@@ -51,54 +51,19 @@ PG_FUNCTION_INFO_V1(migrate_write_trigger);
 
 /* ---- rows that say their version ---- */
 
-/* The oldest release that knows all migrations up to a version; or NULL. */
-static const char *
-release_that_knows(Oid root, int32 version)
-{
-	return migrate_store_fetch("SELECT r.name FROM migrate.release r WHERE NOT EXISTS ("
-							   " SELECT FROM migrate.migration m WHERE m.relation = $1"
-							   "  AND m.version <= $2 AND NOT EXISTS ("
-							   "   SELECT FROM migrate.release_migration k"
-							   "   WHERE k.release = r.name AND k.migration = m.name))"
-							   " ORDER BY r.seq LIMIT 1",
-							   STORE_ARGS(store_relation(root), store_int(version)));
-}
-
-static char *
-hint_for_version(const Conversion *conversion, int32 version)
-{
-	const char *column = NameStr(TupleDescAttr(conversion->tupdesc,
-											   conversion->version_attno - 1)->attname);
-	const char *release;
-
-	if (version > conversion->version)
-		return psprintf("Expand the migrations that the row comes from first, or leave out column \"%s\".",
-						column);
-	release = release_that_knows(conversion->root, conversion->floor);
-	if (release != NULL)
-		return psprintf("Take such rows through release \"%s\" first, or write them in their present form, without column \"%s\".",
-						release, column);
-	return psprintf("Write the row in its present form, without column \"%s\".", column);
-}
-
-/*
- * Not a constraint's violation: nothing is wrong with the row, but the table
- * is not, or no longer, in the state to take it.
- */
 static void
 check_version(const RowWrite *write, int32 version)
 {
 	const Conversion *conversion = write->conversion;
+	AttrNumber	column = conversion->version_attno;
+	SupportedVersions supported = {
+		.root = conversion->root,
+		.column = NameStr(TupleDescAttr(conversion->tupdesc, column - 1)->attname),
+		.floor = conversion->floor,
+		.newest = conversion->version
+	};
 
-	if (version >= conversion->floor && version <= conversion->version)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("row version %d is not supported by relation \"%s\"",
-					version, RelationGetRelationName(write->rel)),
-			 errdetail("Versions %d to %d are supported.",
-					   conversion->floor, conversion->version),
-			 errhint("%s", hint_for_version(conversion, version))));
+	migrate_supported_check(&supported, RelationGetRelid(write->rel), version);
 }
 
 static void

@@ -8,6 +8,7 @@
 #	work		a temporary folder, removed at exit ($KEEP=1 keeps it)
 #	work/tree	a copy of the source tree
 #	PG_CONFIG	that of the server to use, into which "make install" may go
+#	pgbouncer	that program, if $wants_pgbouncer; empty where it is not to be had
 #	run			the words to put before a command to have it run as the user who
 #				owns all this, in an environment without surprises
 #
@@ -26,6 +27,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 supported="18 17 16 15"
 run=()
 work=''
+pgbouncer=''
 
 say()
 {
@@ -105,6 +107,7 @@ missing_packages()
 			libc6-dev) have_file stdio.h && have_file sys/types.h ;;
 			binutils) command -v nm ;;
 			perl) command -v prove ;;
+			graphviz) command -v dot ;;
 			libipc-run-perl) perl -MIPC::Run -e 1 ;;
 			clang-format-* | sqlsmith) command -v "$package" ;;
 			libkrb5-dev) have_file gssapi/gssapi.h ;;
@@ -206,6 +209,33 @@ To install them takes root or sudo: apt-get install ${packages[*]}"
 }
 
 # ---- a server of our own -------------------------------------------------------
+
+# Pgbouncer, if the system has none: its package would start a service, so it is unpacked
+# with the libraries that it names. Without apt, or the network, it is done without.
+unpack_pgbouncer()
+{
+	local root=$work/pgbouncer package packages
+
+	pgbouncer=$(PATH=$PATH:/usr/sbin command -v pgbouncer) && return
+	mkdir "$root"
+	{
+		download pgbouncer || { may_be_root && apt update && download pgbouncer; } || return 0
+		packages=$(apt-cache depends pgbouncer |
+			sed -n 's/^ *Depends: \(lib[a-z0-9.+-]*\)$/\1/p' | grep -v '^libc6$')
+		for package in $packages; do
+			download "$package" || return 0
+		done
+		for package in "$work"/*.deb; do
+			dpkg -x "$package" "$root" || return 0
+		done
+	} > "$work/apt.log" 2>&1
+	pgbouncer=$root/run
+	printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' \
+		"$(dirname "$(find "$root/usr/lib" -name 'libevent*' -print -quit)")" \
+		"$root/usr/sbin/pgbouncer" > "$pgbouncer"
+	chmod 755 "$pgbouncer"
+	"$pgbouncer" --version > /dev/null 2>&1 || pgbouncer=''
+}
 
 # Makes each entry of a folder, or the folder, appear below a new root as well.
 link_below()	# ROOT FOLDER
@@ -351,7 +381,7 @@ set_run()
 {
 	local environment=(env -i "HOME=$work/home" "TERM=${TERM:-dumb}" LC_ALL=C.UTF-8
 		"PATH=$(dirname "$PG_CONFIG"):/usr/local/bin:/usr/bin:/bin"
-		"PG_CONFIG=$PG_CONFIG" "COLUMNS=${COLUMNS:-}" "LINES=${LINES:-}")
+		"PG_CONFIG=$PG_CONFIG" "PGBOUNCER=$pgbouncer" "COLUMNS=${COLUMNS:-}" "LINES=${LINES:-}")
 
 	mkdir "$work/home"
 	if [ "$(id -u)" = 0 ]; then
@@ -369,6 +399,7 @@ provision()
 	esac
 	make_work
 	install_missing "$@"
+	[ -z "${wants_pgbouncer:-}" ] || unpack_pgbouncer
 	private_server
 	copy_tree
 	set_run

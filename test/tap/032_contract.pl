@@ -114,7 +114,7 @@ unlike(in_the_way('old'), qr/no concern/, 'one that is younger and holds no lock
 $node->restart;
 like(in_the_way('old'), qr/prepared transaction 'it''s held'/,
 	'prepared transactions are known after a restart as well');
-like(error_of(q{SELECT migrate.contract('old')}),
+like(error_of(q{SELECT migrate.contract('old', skip => '{window,usage}')}),
 	qr/ERROR:  migration "old" cannot be contracted yet\nDETAIL:  snapshots: .*'from before'/,
 	'contract is refused because of them');
 is(state_of('old') . sql('SELECT count(a) FROM old'), 'complete100', 'and has changed nothing');
@@ -122,7 +122,7 @@ sql(q{COMMIT PREPARED 'from before'});
 sql(q{COMMIT PREPARED 'it''s held'});
 sql(q{SELECT pg_drop_replication_slot('left_behind')});
 is(in_the_way('old'), '', 'when they are gone nothing is in the way');
-sql(q{SELECT migrate.contract('old')});
+sql(q{SELECT migrate.contract('old', skip => '{window,usage}')});
 is(sql('SELECT b FROM old WHERE id = 1'), '14', 'contracted, with what was prepared');
 sql(q{ROLLBACK PREPARED 'no concern'});
 
@@ -137,10 +137,10 @@ say_to($innocent, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM elsewher
 like(in_the_way('waited'), qr/^snapshots\|These must end first: process \d+ \([^,]+, reader, idle in transaction, /,
 	'the session with the old snapshot is named');
 unlike(in_the_way('waited'), qr/innocent/, 'one that began after the completion is not');
-like(error_of(q{SELECT migrate.contract('waited', '100 ms')}), qr/cannot be contracted yet/,
+like(error_of(q{SELECT migrate.contract('waited', '100 ms', '{window,usage}')}), qr/cannot be contracted yet/,
 	'a wait that is too short ends in the refusal');
 my $deployer = open_session('deployer');
-begin_to_say($deployer, q{SELECT migrate.contract('waited', '3 min');});
+begin_to_say($deployer, q{SELECT migrate.contract('waited', '3 min', '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND wait_event = 'Extension'}), 'a longer one waits');
 is(sql(q{SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
@@ -157,12 +157,12 @@ say_to($innocent, 'COMMIT;');
 # -- It waits for locks.
 complete_migration('locked');
 say_to($reader, 'BEGIN; SELECT count(*) FROM locked;');
-like(error_of(q{SET migrate.lock_timeout = '50ms'; SET migrate.lock_attempts = 2; SELECT migrate.contract('locked')}),
+like(error_of(q{SET migrate.lock_timeout = '50ms'; SET migrate.lock_attempts = 2; SELECT migrate.contract('locked', skip => '{window,usage}')}),
 	qr/ERROR:  could not lock table "locked" to contract migration "locked"\nDETAIL:.*reader/,
 	'behind a reader that stays it gives up, and names it');
 is(state_of('locked'), 'complete', 'and has changed nothing');
 begin_to_say($deployer, q{SET migrate.lock_timeout = '50ms'; SET migrate.lock_attempts = 2;
-	SELECT migrate.contract('locked', '3 min');});
+	SELECT migrate.contract('locked', '3 min', '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND query LIKE '%contract%' AND now() - query_start > '500 ms'}),
 	'with a wait it keeps trying');
@@ -228,8 +228,8 @@ sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_n
 
 # -- Two at once take turns: the second finds it done.
 complete_migration('twice');
-say_to($reader, q{BEGIN; SELECT migrate.contract('twice');});
-begin_to_say($deployer, q{SELECT migrate.contract('twice');});
+say_to($reader, q{BEGIN; SELECT migrate.contract('twice', skip => '{window,usage}');});
+begin_to_say($deployer, q{SELECT migrate.contract('twice', skip => '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND wait_event_type = 'Lock'}), 'the second waits for the first');
 say_to($reader, 'COMMIT;');
@@ -239,7 +239,7 @@ $deployer->{err} = '';
 
 complete_migration('either');
 say_to($reader, q{BEGIN; SELECT migrate.rollback('either');});
-begin_to_say($deployer, q{SELECT migrate.contract('either');});
+begin_to_say($deployer, q{SELECT migrate.contract('either', skip => '{window,usage}');});
 ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_activity
 	WHERE application_name = 'deployer' AND wait_event_type = 'Lock'}), 'contract waits for a rollback');
 say_to($reader, 'COMMIT;');

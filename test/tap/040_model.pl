@@ -225,7 +225,7 @@ sub contract
 	if ($model->users_of($migration, @{ $migration->{remove} }, keys %$rename))
 	{
 		return step({ sql => "DO \$\$ BEGIN PERFORM migrate.contract(" . quoted($migration->{name})
-			  . "); RAISE 'contracted'; EXCEPTION WHEN object_not_in_prerequisite_state THEN END \$\$",
+			  . ", skip => '{window,usage}'); RAISE 'contracted'; EXCEPTION WHEN object_not_in_prerequisite_state THEN END \$\$",
 			code => sub { return () } });
 	}
 	return if @waiting;
@@ -233,7 +233,7 @@ sub contract
 	$life->together(sub {
 		sql($_) foreach $traffic->forget_columns(@{ $migration->{remove} }, keys %$rename);
 		sql(drop_checks(@{ $migration->{remove} }));
-		sql(on_name('contract', $migration, ", '10 s'"), sub { $model->contract($migration); return undef });
+		sql(on_name('contract', $migration, ", '10 s', '{window,usage}'"), sub { $model->contract($migration); return undef });
 	});
 	$maker->renamed($_, $rename->{$_}) foreach keys %$rename;
 	count_done('contracted');

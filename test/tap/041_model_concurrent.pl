@@ -209,7 +209,7 @@ sub contract
 
 	return if @{ $life->{waiting} } || (models($life))[0]->users_of($migration, @{ $migration->{remove} });
 	complete($life);
-	my $sql = 'SELECT migrate.contract(' . quoted($migration->{name}) . ", '20 s')";
+	my $sql = 'SELECT migrate.contract(' . quoted($migration->{name}) . ", '20 s', '{window,usage}')";
 	if (@{ $migration->{remove} })
 	{
 		change($life, $migration->{remove}, [ columns_of($migration) ], $sql, sub { $_[0]->contract($migration) });

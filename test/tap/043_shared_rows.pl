@@ -221,7 +221,7 @@ sub contract
 	return if $model->users_of($migration, @{ $migration->{remove} });
 	meanwhile("CALL migrate.run('$name')", $model->names);
 	must($admin, "CALL migrate.run('$name')");
-	my $sql = 'SELECT migrate.contract(' . quoted($migration->{name}) . ", '20 s')";
+	my $sql = 'SELECT migrate.contract(' . quoted($migration->{name}) . ", '20 s', '{window,usage}')";
 	# What derives or mends ends with it, so nobody must write meanwhile.
 	if (@{ $migration->{mended} } || !@{ $migration->{remove} }) { must($admin, $sql); }
 	else { meanwhile($sql, without($migration->{remove})); }

@@ -105,7 +105,7 @@ my (undef, undef, $err) = $node->psql('second', 'DROP FUNCTION app.first_word(te
 like($err, qr/other objects depend on it/, 'what a live migration uses is still kept from being dropped');
 $node->psql('second', 'DROP TABLE app.lasts', stderr => \$err);
 like($err, qr/other objects depend on it/, 'and what its sub-queries read, too');
-sql('second', q{SELECT migrate.contract('split')});
+sql('second', q{SELECT migrate.contract('split', skip => '{window,usage}')});
 is(sql('second', q{SELECT sum(length(first_name || last_name || initial)) FROM app.users}),
 	sql('first', q{SELECT sum(length(first_name || last_name || left(first_name, 1))) FROM app.users})
 	  + length('OldClientO') + length('NewClientN'), 'and the contract too');

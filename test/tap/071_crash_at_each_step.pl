@@ -191,7 +191,7 @@ sub try_completion
 make_table('kept');
 try_steps('kept', "SELECT migrate.expand('kept')", 3, 'a', 'ab');
 try_completion('kept');
-try_steps('kept', "SELECT migrate.contract('kept')", 0, 'ab', 'b');
+try_steps('kept', "SELECT migrate.contract('kept', skip => '{window,usage}')", 0, 'ab', 'b');
 is(state_of('kept'), 'contracted', 'it is contracted');
 
 make_table('undone');
