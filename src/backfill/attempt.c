@@ -189,17 +189,30 @@ lock_failed(const Batch *batch, ItemPointer tid, TupleTableSlot *slot)
 							LockWaitSkip, 0, &failure);
 }
 
-static void
-record_failure(Batch *batch, Window *window, Failure *failure, TupleTableSlot *slot)
+static FailedRow *
+name_failed(const Batch *batch, const Failure *failure, TupleTableSlot *slot)
+{
+	FailedRow  *row = palloc(sizeof(FailedRow));
+
+	row->migration = failure->migration;
+	row->key = migrate_row_key_to_record(batch->heap, slot);
+	row->tid = failure->tid;
+	row->sqlerrcode = failure->error->sqlerrcode;
+	row->message = failure->error->message;
+	return row;
+}
+
+/* What is to be recorded of a row that failed; NULL where it is another's to speak of. */
+static FailedRow *
+hold_failed(Batch *batch, Window *window, Failure *failure, TupleTableSlot *slot)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(&failure->tid);
+	FailedRow  *row = NULL;
 
 	switch (lock_failed(batch, &failure->tid, slot))
 	{
 		case TM_Ok:
-			migrate_failure_record(RelationGetRelid(batch->heap), failure->migration,
-								   migrate_row_key_to_record(batch->heap, slot), &failure->tid,
-								   failure->error->sqlerrcode, failure->error->message);
+			row = name_failed(batch, failure, slot);
 			batch->failed++;
 			batch->last_error = failure->error->message;
 			window->left.failed++;
@@ -213,12 +226,14 @@ record_failure(Batch *batch, Window *window, Failure *failure, TupleTableSlot *s
 			migrate_window_leave(&window->left, block);
 	}
 	ExecClearTuple(slot);
+	return row;
 }
 
 static void
 record_failures(Batch *batch, Window *window)
 {
 	TupleTableSlot *slot;
+	List	   *rows = NIL;
 	ListCell   *lc;
 
 	if (batch->failures == NIL)
@@ -226,7 +241,14 @@ record_failures(Batch *batch, Window *window)
 	slot = table_slot_create(batch->heap, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, batch->failures)
-		record_failure(batch, window, lfirst(lc), slot);
+	{
+		FailedRow  *row = hold_failed(batch, window, lfirst(lc), slot);
+
+		if (row != NULL)
+			rows = lappend(rows, row);
+	}
+	if (rows != NIL)
+		migrate_failure_record_all(RelationGetRelid(batch->heap), rows);
 	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
 	batch->failures = NIL;
