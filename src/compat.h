@@ -255,4 +255,11 @@ compat_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #endif
 }
 
+/* From 17 on a generated column's expression can be changed. */
+#if PG_VERSION_NUM >= 170000
+#define compat_sets_expression(command)	((command)->subtype == AT_SetExpression)
+#else
+#define compat_sets_expression(command)	false
+#endif
+
 #endif							/* MIGRATE_COMPAT_H */

@@ -50,6 +50,9 @@
 #define MAX_PAGES	32
 #define MAX_ROWS	1024
 
+/* While these are formed, it is looked now and then whether the batch is to end. */
+#define ROWS_BETWEEN_LOOKS	8
+
 StaticAssertDecl(MAX_ROWS >= 2 * MaxHeapTuplesPerPage, "no room for the rows of a page");
 
 typedef struct Handful
@@ -124,7 +127,8 @@ migrate_attempt_is_over(const Batch *batch)
 {
 	return (batch->stop != NULL && *batch->stop) ||
 		(batch->rows_left > 0 && batch->converted >= batch->rows_left) ||
-		(batch->deadline != 0 && GetCurrentTimestamp() >= batch->deadline);
+		(batch->deadline != 0 && GetCurrentTimestamp() >= batch->deadline) ||
+		migrate_meter_interrupts(batch->meter, batch->heap);
 }
 
 /* How many more rows may be taken up? */
@@ -332,6 +336,14 @@ leave_page(Handful *handful)
 		handful->row++;
 }
 
+/* Expressions may take so long that it is time before all are formed. */
+static void
+leave_rest(Handful *handful)
+{
+	while (handful->row < handful->nrows)
+		leave_page(handful);
+}
+
 static void
 form_row(Pass *pass)
 {
@@ -362,10 +374,12 @@ form_rows(void *context)
 	migrate_mover_begin_forming(pass->mover);
 	PG_TRY();
 	{
-		while (handful->row < handful->nrows)
+		for (int n = 1; handful->row < handful->nrows; n++)
 		{
 			CHECK_FOR_INTERRUPTS();
 			form_row(pass);
+			if (n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch))
+				leave_rest(handful);
 		}
 	}
 	PG_CATCH();

@@ -12,6 +12,7 @@
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
+#include "backfill/meter.h"
 #include "backfill/page.h"
 #include "backfill/window.h"
 
@@ -24,6 +25,7 @@ typedef struct Batch
 	int64		rows_left;		/* to convert at most; 0: no limit */
 	TimestampTz deadline;		/* 0: none */
 	const volatile sig_atomic_t *stop;	/* NULL, or leave when it is set */
+	Meter	   *meter;			/* leave when it finds a reason */
 
 	/* What it has done. */
 	int64		converted;

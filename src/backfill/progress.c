@@ -95,7 +95,8 @@ migrate_progress_sync(Oid root, int32 target)
 								 "  phase = '" PHASE_CONVERTING "', filenode = 0, round = 0,"
 								 "  next_block = 0, blocks_ahead = 0, end_block = 0,"
 								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
-								 "  rows_converted = 0, rows_repaired = 0, rows_rate = NULL, blocks_rate = NULL,"
+								 "  rows_converted = 0, rows_repaired = 0,"
+								 "  rows_recent = 0, blocks_recent = 0,"
 								 "  held_by = NULL, last_error = NULL,"
 								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
 								 " WHERE b.target <> $3 OR b.root <> $1",
@@ -232,10 +233,13 @@ note_left_behind(Progress *progress, const Left *left)
 	progress->left_to = Max(progress->left_to, left->to);
 }
 
-/* How fast it went since the last time, and of late: for people to look at. */
-#define RATE(column, amount) \
-	" " column " = CASE WHEN " column " IS NULL THEN (" amount ") / elapsed.s" \
-	" ELSE 0.9 * " column " + 0.1 * (" amount ") / elapsed.s END"
+/*
+ * What was done of late, for people to look at: a sum in which everything counts
+ * the less the longer ago it was. Such sums of several heaps add up, whoever
+ * works on them, and whether one after the other or at once (migrate.progress).
+ */
+#define RECENT(column, amount) \
+	" " column " = migrate.fading(" column ", clock_timestamp() - recent_at) + " amount
 
 const char *
 migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber next, int64 ahead,
@@ -248,17 +252,18 @@ migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber nex
 	note_left_behind(progress, left);
 	phase = phase_after(progress, is_over);
 	migrate_store_execute("UPDATE migrate.backfill SET phase = $2,"
-						  RATE("blocks_rate",
+						  RECENT("blocks_recent",
 							   "greatest($3 + $11 - next_block - blocks_ahead, 0)") ","
-						  RATE("rows_rate", "$9") ","
+						  RECENT("rows_recent", "$9") ","
+						  " recent_from = CASE WHEN migrate.fading(blocks_recent + rows_recent,"
+						  "  clock_timestamp() - recent_at) > 0 THEN recent_from"
+						  "  ELSE clock_timestamp() - interval '100 ms' END,"
+						  " recent_at = clock_timestamp(),"
 						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
 						  " skipped = $7, failed = $8,"
 						  " rows_converted = rows_converted + $9,"
 						  " rows_repaired = rows_repaired + $10, blocks_ahead = $11,"
 						  " last_error = coalesce($12, last_error), updated_at = clock_timestamp()"
-						  " FROM (SELECT greatest(extract(epoch FROM clock_timestamp() - updated_at),"
-						  "  0.001)::double precision AS s"
-						  "  FROM migrate.backfill WHERE relation = $1) AS elapsed"
 						  " WHERE relation = $1",
 						  STORE_ARGS(store_relation(progress->heap), store_text(phase),
 									 store_bigint(progress->next_block),

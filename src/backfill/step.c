@@ -26,6 +26,7 @@
 
 #include "backfill/attempt.h"
 #include "backfill/horizon.h"
+#include "backfill/meter.h"
 #include "backfill/progress.h"
 #include "backfill/pump.h"
 #include "backfill/range.h"
@@ -49,7 +50,6 @@
 /* Up to this many blocks stale rows are counted, beyond they are estimated. */
 #define MAX_BLOCKS_TO_COUNT		1024
 
-#define HELD_BY_RATE		"migrate.max_rows_per_second"
 #define HELD_BY_ROW_LOCKS	"locked rows"
 #define HELD_BY_OTHER		"another session at work"
 
@@ -109,17 +109,18 @@ target_version(const Conversion *conversion)
 /* ---- a batch ---- */
 
 static void
-init_batch(Batch *batch, const Backfill *backfill, Relation heap, Conversion *conversion,
-		   TimestampTz begin)
+init_batch(Batch *batch, Backfill *backfill, Relation heap, Conversion *conversion)
 {
+	long		batch_time;
+
 	memset(batch, 0, sizeof(Batch));
 	batch->heap = heap;
 	batch->conversion = conversion;
 	migrate_page_init_staleness(&batch->staleness, heap, conversion, target_version(conversion));
 	batch->stop = backfill->stop;
-	batch->rows_left = migrate_throttle_batch_rows(backfill->rows_left,
-												   backfill->max_rows_per_second);
-	batch->deadline = TimestampTzPlusMilliseconds(begin, backfill->target_batch_time);
+	batch->meter = &backfill->meter;
+	migrate_meter_begin(batch->meter, backfill->rows_left, &batch->rows_left, &batch_time);
+	batch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), batch_time);
 }
 
 /*
@@ -199,7 +200,7 @@ convert_next(Backfill *backfill, Batch *batch, Pump *pump)
 static const char *
 convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progress *progress)
 {
-	TimestampTz begin = GetCurrentTimestamp();
+	Pace	   *pace = &backfill->meter.pace;
 	Batch		batch;
 	Pump	   *pump;
 	BlockNumber next;
@@ -208,10 +209,9 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	bool		is_over;
 	bool		goes_on;
 	const char *phase;
-	long		rest;
 
 	migrate_progress_adjust(progress, heap);
-	init_batch(&batch, backfill, heap, conversion, begin);
+	init_batch(&batch, backfill, heap, conversion);
 	pump = migrate_pump_get(&backfill->pumps, progress, backfill->context);
 	convert_noted(&batch, progress);
 	goes_on = convert_next(backfill, &batch, pump);
@@ -221,10 +221,8 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	if (!goes_on && batch.converted == 0)
 		return NULL;
 
-	rest = migrate_throttle_rest(batch.converted,
-								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
-								 backfill->max_rows_per_second);
-	wait_for(backfill, rest > 0 ? HELD_BY_RATE : "", rest);
+	migrate_meter_end(&backfill->meter, heap, batch.converted);
+	wait_for(backfill, migrate_throttle_name(pace->reason), pace->rest);
 	phase = migrate_progress_advance(progress, &batch, next, ahead, &left, is_over);
 	if (strcmp(phase, PHASE_CONVERTING) != 0)
 		migrate_pump_forget(&backfill->pumps, progress->heap);
@@ -283,11 +281,26 @@ end_round(Backfill *backfill)
 	return BACKFILL_WAITING;
 }
 
+/* Is the server, or the operator, to be waited for before a batch? */
+static bool
+is_held_up(Backfill *backfill)
+{
+	long		wait;
+	ThrottleReason reason = migrate_meter_hold(&backfill->meter, backfill->root, &wait);
+
+	if (reason == THROTTLE_NONE)
+		return false;
+	wait_for(backfill, migrate_throttle_name(reason), wait);
+	return true;
+}
+
 static BackfillStatus
 convert_some(Backfill *backfill, List *heaps)
 {
 	ListCell   *lc;
 
+	if (is_held_up(backfill))
+		return BACKFILL_WORKED;
 	foreach(lc, heaps)
 	{
 		const char *phase = try_heap(backfill, lfirst_oid(lc));

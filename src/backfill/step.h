@@ -9,6 +9,8 @@
 
 #include "nodes/pg_list.h"
 
+#include "backfill/meter.h"
+
 typedef enum BackfillStatus
 {
 	BACKFILL_NOTHING,			/* the table has no migration that is incomplete */
@@ -27,8 +29,6 @@ typedef struct Backfill
 
 	/* How to go about it; may be changed between steps. */
 	int64		rows_left;		/* to convert at most; 0: no limit */
-	int			max_rows_per_second;	/* 0: no limit */
-	int			target_batch_time;	/* milliseconds */
 	const volatile sig_atomic_t *stop;	/* NULL, or end the batch when it is set */
 
 	/* What the last step did. */
@@ -38,6 +38,7 @@ typedef struct Backfill
 	char		held_by[256];	/* what it waits for; empty: nothing */
 
 	/* Private to the module. */
+	Meter		meter;
 	int32		target;			/* the version last synced for */
 	List	   *pumps;			/* one for each heap that is under way */
 	int			horizon_waits;	/* in a row */

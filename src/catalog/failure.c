@@ -36,10 +36,7 @@ void
 migrate_failure_record(Oid heap, const char *migration, const char *key,
 					   ItemPointer tid, int sqlerrcode, const char *message)
 {
-	static SPIPlanPtr plan = NULL;
-
-	migrate_store_execute_latest(&plan,
-								 "INSERT INTO migrate.failure AS f"
+	migrate_store_execute("INSERT INTO migrate.failure AS f"
 								 " (relation, migration, row_key, row_tid, sqlstate, message)"
 								 " VALUES ($1, $2, $3::jsonb, $4, $5, $6)"
 								 " ON CONFLICT (relation, migration, row_key) DO UPDATE"
@@ -69,7 +66,6 @@ store_tid_array(List *rows)
 void
 migrate_failure_record_all(Oid heap, List *rows)
 {
-	static SPIPlanPtr plan = NULL;
 	List	   *migrations = NIL;
 	List	   *keys = NIL;
 	List	   *codes = NIL;
@@ -85,29 +81,25 @@ migrate_failure_record_all(Oid heap, List *rows)
 		codes = lappend(codes, pstrdup(unpack_sql_state(row->sqlerrcode)));
 		messages = lappend(messages, unconstify(char *, row->message));
 	}
-	migrate_store_execute_latest(&plan,
-								 "INSERT INTO migrate.failure AS f"
-								 " (relation, migration, row_key, row_tid, sqlstate, message)"
-								 " SELECT DISTINCT ON (r.migration, r.key::jsonb)"
-								 "  $1, r.migration, r.key::jsonb, r.tid, r.sqlstate, r.message"
-								 " FROM unnest($2, $3, $4, $5, $6)"
-								 "  AS r (migration, key, tid, sqlstate, message)"
-								 " ON CONFLICT (relation, migration, row_key) DO UPDATE"
-								 " SET row_tid = excluded.row_tid, sqlstate = excluded.sqlstate,"
-								 "  message = excluded.message,"
-								 "  attempts = f.attempts + 1, recorded_by = pg_current_xact_id()",
-								 STORE_ARGS(store_relation(heap), store_text_array(migrations),
-											store_text_array(keys), store_tid_array(rows),
-											store_text_array(codes), store_text_array(messages)));
+	migrate_store_execute("INSERT INTO migrate.failure AS f"
+						  " (relation, migration, row_key, row_tid, sqlstate, message)"
+						  " SELECT DISTINCT ON (r.migration, r.key::jsonb)"
+						  "  $1, r.migration, r.key::jsonb, r.tid, r.sqlstate, r.message"
+						  " FROM unnest($2, $3, $4, $5, $6)"
+						  "  AS r (migration, key, tid, sqlstate, message)"
+						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
+						  " SET row_tid = excluded.row_tid, sqlstate = excluded.sqlstate,"
+						  "  message = excluded.message,"
+						  "  attempts = f.attempts + 1, recorded_by = pg_current_xact_id()",
+						  STORE_ARGS(store_relation(heap), store_text_array(migrations),
+									 store_text_array(keys), store_tid_array(rows),
+									 store_text_array(codes), store_text_array(messages)));
 }
 
 void
 migrate_failure_forget(Oid heap, ItemPointer tid)
 {
-	static SPIPlanPtr plan = NULL;
-
-	migrate_store_execute_latest(&plan,
-								 "DELETE FROM migrate.failure"
+	migrate_store_execute("DELETE FROM migrate.failure"
 								 " WHERE relation = $1 AND row_tid = $2",
 								 STORE_ARGS(store_relation(heap), store_tid(tid)));
 }
