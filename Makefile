@@ -4,6 +4,7 @@
 #	make lint, make format						the house rules of the C code
 #	make demo									what it does, on a live table
 #	make sqlsmith								random statements against internal errors
+#	make bench ROWS=2000000 ROUNDS=5			what a conversion costs, beside what others cost
 #	make soak MINUTES=60						the tests against a model, for that long
 #
 # New sources, tests and scripts are found by their folder and need no line here.
@@ -82,7 +83,7 @@ ifneq ($(VPATH),)
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 endif
 
-.PHONY: lint format demo sqlsmith soak
+.PHONY: lint format demo sqlsmith soak bench
 
 lint: all
 	PG_CONFIG='$(PG_CONFIG)' LIBRARY='$(CURDIR)/$(shlib)' $(srcdir)/test/lint/run
@@ -102,3 +103,9 @@ sqlsmith:
 MINUTES ?= 60
 soak:
 	PG_CONFIG='$(PG_CONFIG)' PGXS_TOP='$(dir $(PGXS))../..' MINUTES='$(MINUTES)' SEED='$(SEED)' $(srcdir)/test/soak
+
+# Needs the library installed, in a server built without assertions. The head of
+# the script has what else it heeds.
+bench:
+	PG_CONFIG='$(PG_CONFIG)' $(if $(ROWS),ROWS='$(ROWS)') $(if $(ROUNDS),ROUNDS='$(ROUNDS)') \
+		$(srcdir)/test/bench/backfill
