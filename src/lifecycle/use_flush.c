@@ -92,6 +92,8 @@ migrate_use_flush(void)
 	MemoryContext old;
 	ListCell   *lc;
 
+	/* What a subtransaction writes could be rolled back without the commit failing. */
+	Assert(GetCurrentTransactionNestLevel() == 1);
 	if (migrate_use_counter_list() == NIL)
 		return;
 	LockRelationOid(migrate_store_table("column_use"), ShareRowExclusiveLock);
