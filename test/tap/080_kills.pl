@@ -197,7 +197,8 @@ INSERT INTO $table SELECT i, i, -i FROM generate_series(1, $cold_rows) i;
 SELECT migrate.define('$table', '$table', add => 'b bigint, stamp bigint', remove => '{a}',
 	up => 'b = a::bigint * 10, stamp = next_stamp(a)', down => 'a = b / 10');
 SQL
-	set_rate(500 + int rand 4000);
+	$life->{rate} = 500 + int rand 4000;
+	set_rate($life->{rate});
 	sql("SELECT migrate.define('${table}_2', '$table', up => 'c = next_stamp_once(c)')") if $life->{twice};
 	return $life;
 }
@@ -359,6 +360,7 @@ sub finish_conversion
 	{
 		wait_for(sub { sql("SELECT state FROM migrate.status WHERE name = '$name'") ne 'expanded' }, "completion of $name by itself");
 	}
+	set_rate($life->{rate});
 	look($life);
 	return;
 }
