@@ -196,7 +196,9 @@ SELECT migrate.deprecate('usage_split', '0 s', 'error');
 SELECT id, full_name FROM users;
 \echo :LAST_ERROR_SQLSTATE
 EXECUTE cached(1);
+\set SHOW_CONTEXT never
 SELECT in_block(1);
+\set SHOW_CONTEXT errors
 UPDATE users SET full_name = 'z' WHERE id = 1;
 \echo :LAST_ERROR_SQLSTATE
 INSERT INTO users VALUES (20, 'z');

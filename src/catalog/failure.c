@@ -35,10 +35,7 @@ void
 migrate_failure_record(Oid heap, const char *migration, const char *key,
 					   ItemPointer tid, int sqlerrcode, const char *message)
 {
-	static SPIPlanPtr plan = NULL;
-
-	migrate_store_execute_latest(&plan,
-								 "INSERT INTO migrate.failure AS f"
+	migrate_store_execute("INSERT INTO migrate.failure AS f"
 								 " (relation, migration, row_key, row_tid, sqlstate, message)"
 								 " VALUES ($1, $2, $3::jsonb, $4, $5, $6)"
 								 " ON CONFLICT (relation, migration, row_key) DO UPDATE"
@@ -53,10 +50,7 @@ migrate_failure_record(Oid heap, const char *migration, const char *key,
 void
 migrate_failure_forget(Oid heap, ItemPointer tid)
 {
-	static SPIPlanPtr plan = NULL;
-
-	migrate_store_execute_latest(&plan,
-								 "DELETE FROM migrate.failure"
+	migrate_store_execute("DELETE FROM migrate.failure"
 								 " WHERE relation = $1 AND row_tid = $2",
 								 STORE_ARGS(store_relation(heap), store_tid(tid)));
 }
@@ -102,13 +96,16 @@ migrate_failure_displace(Oid heap)
 						  STORE_ARGS(store_relation(heap)));
 }
 
+/* What was found since the round began, in the building of an index for one, stays. */
 void
 migrate_failure_forget_displaced(Oid heap)
 {
 	migrate_store_execute("DELETE FROM migrate.failure"
-						  " WHERE ctid IN (SELECT ctid FROM migrate.failure"
-						  "  WHERE relation = $1 AND row_tid IS NULL"
-						  "  FOR UPDATE SKIP LOCKED)",
+						  " WHERE ctid IN (SELECT f.ctid FROM migrate.failure f"
+						  "  JOIN migrate.backfill b USING (relation)"
+						  "  WHERE f.relation = $1 AND f.row_tid IS NULL"
+						  "  AND f.first_seen < b.round_started_at"
+						  "  FOR UPDATE OF f SKIP LOCKED)",
 						  STORE_ARGS(store_relation(heap)));
 }
 

@@ -25,8 +25,12 @@
  */
 #include "postgres.h"
 
+#include <unistd.h>
+
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -38,6 +42,10 @@
 #define TRANCHE_NAME	MIGRATE_EXTENSION "_uses"
 #define PLACES			1024
 #define NAMED_PLACES	(PLACES - PLACES / 8)
+
+/* Where counts are while the server is down, and what the file begins with. */
+#define FILE_NAME	PGSTAT_STAT_PERMANENT_DIRECTORY "/" MIGRATE_EXTENSION "_uses"
+#define FILE_HEADER	((uint32) (0x75736573 ^ sizeof(UseCount)))
 
 /* In a state: the generation above, the count below. */
 #define COUNT_BITS		40
@@ -95,6 +103,86 @@ initialize(void)
 	}
 }
 
+static uint32
+hash_key(const UseKey *key)
+{
+	return hash_bytes((const unsigned char *) key, sizeof(UseKey));
+}
+
+static void
+copy_counter(UseCount *copy, int place, uint64 state)
+{
+	const UseCounter *counter = &shared->counters[place];
+
+	copy->key = counter->key;
+	copy->ref.place = place;
+	copy->ref.generation = STATE_GENERATION(state);
+	copy->count = STATE_COUNT(state);
+	copy->first_used = counter->first_used;
+	copy->last_used = (TimestampTz) pg_atomic_read_u64(&shared->counters[place].last_used);
+}
+
+/* ---- from one start of the server to the next ---- */
+
+/*
+ * Written when the server is shut down, read and removed when it is started: after
+ * a crash there is none. A file that is not as expected is passed over.
+ */
+static void
+save_counts(int code, Datum arg)
+{
+	FILE	   *file;
+	uint32		header = FILE_HEADER;
+	bool		ok;
+
+	if (code != 0 || shared == NULL)
+		return;
+	file = AllocateFile(FILE_NAME ".tmp", PG_BINARY_W);
+	if (file == NULL)
+		goto failed;
+	ok = fwrite(&header, sizeof(header), 1, file) == 1;
+	for (int i = 0; i < PLACES && ok; i++)
+	{
+		UseCount	count;
+
+		copy_counter(&count, i, pg_atomic_read_u64(&shared->counters[i].state));
+		ok = count.count == 0 || fwrite(&count, sizeof(count), 1, file) == 1;
+	}
+	if (FreeFile(file) == 0 && ok && durable_rename(FILE_NAME ".tmp", FILE_NAME, LOG) == 0)
+		return;
+failed:
+	ereport(LOG,
+			(errcode_for_file_access(),
+			 errmsg("could not write file \"%s\": %m", FILE_NAME)));
+	unlink(FILE_NAME ".tmp");
+}
+
+static void
+restore_counts(void)
+{
+	FILE	   *file = AllocateFile(FILE_NAME, PG_BINARY_R);
+	uint32		header;
+	UseCount	count;
+	int			place = 0;
+
+	if (file == NULL)
+		return;
+	if (fread(&header, sizeof(header), 1, file) == 1 && header == FILE_HEADER)
+		while (place < PLACES && fread(&count, sizeof(count), 1, file) == 1)
+		{
+			UseCounter *counter = &shared->counters[place++];
+
+			counter->key = count.key;
+			counter->hash = hash_key(&count.key);
+			counter->first_used = count.first_used;
+			pg_atomic_write_u64(&counter->state, MAKE_STATE(0, count.count));
+			pg_atomic_write_u64(&counter->last_used, (uint64) count.last_used);
+		}
+	shared->nused = place;
+	FreeFile(file);
+	unlink(FILE_NAME);
+}
+
 static void
 attach_shared(void)
 {
@@ -107,6 +195,11 @@ attach_shared(void)
 	if (!found)
 		initialize();
 	LWLockRelease(AddinShmemInitLock);
+	if (!found && !IsUnderPostmaster)
+	{
+		restore_counts();
+		on_shmem_exit(save_counts, (Datum) 0);
+	}
 }
 
 void
@@ -139,12 +232,6 @@ migrate_use_role_name(const UseKey *key)
 	char	   *name = OidIsValid(key->role) ? GetUserNameFromId(key->role, true) : "";
 
 	return name != NULL ? name : psprintf("%u", key->role);
-}
-
-static uint32
-hash_key(const UseKey *key)
-{
-	return hash_bytes((const unsigned char *) key, sizeof(UseKey));
 }
 
 static UseCounterRef
@@ -282,19 +369,6 @@ migrate_use_counter_lost(void)
 }
 
 /* ---- carrying away ---- */
-
-static void
-copy_counter(UseCount *copy, int place, uint64 state)
-{
-	const UseCounter *counter = &shared->counters[place];
-
-	copy->key = counter->key;
-	copy->ref.place = place;
-	copy->ref.generation = STATE_GENERATION(state);
-	copy->count = STATE_COUNT(state);
-	copy->first_used = counter->first_used;
-	copy->last_used = (TimestampTz) pg_atomic_read_u64(&shared->counters[place].last_used);
-}
 
 List *
 migrate_use_counter_list(void)

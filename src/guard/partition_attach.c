@@ -308,23 +308,46 @@ set_not_null(const Newcomer *newcomer)
 		require(newcomer, lfirst(lc));
 }
 
+List *
+migrate_partition_checks(Oid relid)
+{
+	return migrate_store_fetch_list("SELECT format('DROP CONSTRAINT %I', c.conname)"
+									" FROM pg_constraint c JOIN pg_depend d"
+									"  ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid"
+									" WHERE c.conrelid = $1 AND c.contype = 'c'"
+									" AND d.refclassid = 'pg_proc'::regclass"
+									" AND d.refobjid IN ('migrate.excused(text)'::regprocedure,"
+									"  'migrate.is_supported(oid, integer, text)'::regprocedure)",
+									STORE_ARGS(store_relation(relid)));
+}
+
 /*
- * One that was detached before may have constraints that excuse the old form, of
- * which the parent has made plain ones, or one that holds it to the versions of then.
+ * One that was detached past the guard may have constraints that excuse the old form, of
+ * which the parent has made plain ones, or one that holds it to the versions of then; and a
+ * proof that is not valid, or, from while writes were deferred, of another condition. The
+ * server would not take it with those.
  */
+#define OUTDATED_PROOFS \
+	"SELECT format('DROP CONSTRAINT %I', c.conname)" \
+	" FROM pg_constraint c JOIN pg_constraint p USING (conname)" \
+	" CROSS JOIN LATERAL (SELECT pg_get_expr(c.conbin, c.conrelid) AS child," \
+	"  pg_get_expr(p.conbin, p.conrelid) AS parent) text" \
+	" WHERE c.conrelid = $1 AND p.conrelid = $2 AND conname = ANY ($3)" \
+	" AND c.contype = 'c' AND p.contype = 'c'" \
+	" AND (child <> parent OR p.convalidated AND NOT c.convalidated)"
+
 static void
 drop_outdated(const Newcomer *newcomer)
 {
+	List	   *ours = migrate_migration_constraints(newcomer->root);
 	ListCell   *lc;
 
-	foreach(lc, migrate_store_fetch_list("SELECT format('DROP CONSTRAINT %I', c.conname)"
-										 " FROM pg_constraint c JOIN pg_depend d"
-										 "  ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid"
-										 " WHERE c.conrelid = $1 AND c.contype = 'c'"
-										 " AND d.refclassid = 'pg_proc'::regclass"
-										 " AND d.refobjid IN ('migrate.excused(text)'::regprocedure,"
-										 "  'migrate.is_supported(oid, integer, text)'::regprocedure)",
-										 STORE_ARGS(store_relation(newcomer->relid))))
+	foreach(lc, migrate_partition_checks(newcomer->relid))
+		require(newcomer, lfirst(lc));
+	foreach(lc, migrate_store_fetch_list(OUTDATED_PROOFS,
+										 STORE_ARGS(store_relation(newcomer->relid),
+													store_relation(newcomer->parent),
+													store_name_array(ours))))
 		require(newcomer, lfirst(lc));
 }
 

@@ -10,8 +10,11 @@
 
 #include "utils/builtins.h"
 
+#include "backfill/origin.h"
+#include "backfill/pause.h"
 #include "backfill/progress.h"
 #include "catalog/store.h"
+#include "guard/expression_dependencies.h"
 #include "lifecycle/advance.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
@@ -23,9 +26,11 @@
 #define SETTLE_WAIT		50
 #define PROOF_WAIT		1000
 #define INDEX_WAIT		50
+#define PAUSE_WAIT		100
 
 /* Up to so many builders of indexes are started without a rest. */
 #define MAX_EAGER_BUILDERS	4
+#define HELD_BY_PAUSE		"migrate.pause()"
 #define HELD_BY_STALE_ROW	"a stale row that only the proof has found"
 
 
@@ -313,13 +318,29 @@ convert(Backfill *backfill)
 	return status;
 }
 
-AdvanceStatus
-migrate_advance_step(Advance *advance)
+static AdvanceStatus
+take_step(Advance *advance)
 {
-	if (is_paused(advance->backfill.root))
+	Oid			root = advance->backfill.root;
+
+	if (!migrate_pause_enter(root))
+	{
+		migrate_backfill_hold(&advance->backfill, HELD_BY_PAUSE, PAUSE_WAIT);
+		return ADVANCE_WAITING;
+	}
+	if (is_paused(root))
+	{
+		migrate_backfill_hold(&advance->backfill, NULL, 0);
 		return ADVANCE_PAUSED;
+	}
+	if (!advance->begun)
+		migrate_record_dependencies_upgraded(advance->backfill.root);
+	advance->begun = true;
 	if (advance->settling.begun)
+	{
+		migrate_pause_leave(root);
 		return settle(advance);
+	}
 	begin_indexes(advance);
 	switch (convert(&advance->backfill))
 	{
@@ -332,7 +353,26 @@ migrate_advance_step(Advance *advance)
 		case BACKFILL_FAILED:
 			return ADVANCE_FAILED;
 		case BACKFILL_SCANNED:
+			migrate_pause_leave(root);
 			return prove(advance);
 	}
 	pg_unreachable();
+}
+
+AdvanceStatus
+migrate_advance_step(Advance *advance)
+{
+	volatile AdvanceStatus status = ADVANCE_WAITING;
+	RepOriginId before = migrate_origin_begin();
+
+	PG_TRY();
+	{
+		status = take_step(advance);
+	}
+	PG_FINALLY();
+	{
+		migrate_origin_end(before);
+	}
+	PG_END_TRY();
+	return status;
 }

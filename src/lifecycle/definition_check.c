@@ -59,6 +59,24 @@ check_only_twin(Definition *definition, const char *name)
 				 errhint("Contract that one first, or take it back.")));
 }
 
+/* It is to become an identity column in the old one's place (lifecycle/take_place.c). */
+static void
+check_identity(Relation rel, const ScopeColumn *column)
+{
+	AttrNumber	attno = get_attnum(RelationGetRelid(rel), column->rename_to);
+
+	if (attno == InvalidAttrNumber || column->not_null || column->raw_default != NULL ||
+		!TupleDescAttr(RelationGetDescr(rel), attno - 1)->attidentity ||
+		(column->type != INT2OID && column->type != INT4OID && column->type != INT8OID))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("column \"%s\" of relation \"%s\" is an identity column",
+					column->rename_to, RelationGetRelationName(rel)),
+			 errdetail("The new column will be one in its place, and has to be NOT NULL for that."),
+			 errhint("Add NOT NULL to it.")));
+}
+
 /* The old column is removed whether that was said or not, so its values must be carried over. */
 static void
 check_twins(Relation rel, Definition *definition, ParsedDefinition *parsed)
@@ -79,6 +97,7 @@ check_twins(Relation rel, Definition *definition, ParsedDefinition *parsed)
 							column->rename_to, RelationGetRelationName(rel)),
 					 errdetail("\"add\" names a column that the table has, or that a migration before this one adds, and \"up\" does not compute it from that one."),
 					 errhint("Choose another name, or assign it in \"up\" to have it take the old one's place.")));
+		check_identity(rel, column);
 		if (!migrate_names_contain(definition->remove, column->rename_to))
 			definition->remove = lappend(definition->remove, column->rename_to);
 	}

@@ -70,13 +70,12 @@ store_time(TimestampTz time)
 static void
 write_count(const UseCount *count)
 {
-	static SPIPlanPtr plan = NULL;
 	const UseKey *key = &count->key;
 	char	   *column = get_attname(key->relation, key->attno, true);
 
 	if (column == NULL)
 		return;
-	migrate_store_execute_latest(&plan, WRITE_COUNT,
+	migrate_store_execute(WRITE_COUNT,
 								 STORE_ARGS(store_relation(key->relation), store_name(column),
 											store_text(key->kind == USE_WRITE ? "write" : "read"),
 											store_name(migrate_use_role_name(key)),
@@ -92,6 +91,8 @@ migrate_use_flush(void)
 	MemoryContext old;
 	ListCell   *lc;
 
+	/* What a subtransaction writes could be rolled back without the commit failing. */
+	Assert(GetCurrentTransactionNestLevel() == 1);
 	if (migrate_use_counter_list() == NIL)
 		return;
 	LockRelationOid(migrate_store_table("column_use"), ShareRowExclusiveLock);

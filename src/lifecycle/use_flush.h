@@ -7,7 +7,10 @@
 
 extern void migrate_use_flush_init(void);
 
-/* Carry what was counted in this database, in the transaction under way. */
+/*
+ * Carry what was counted in this database, in the transaction under way: a worker's, or
+ * that of migrate.run(), which is in no transaction block.
+ */
 extern void migrate_use_flush(void);
 
 #endif							/* MIGRATE_LIFECYCLE_USE_FLUSH_H */

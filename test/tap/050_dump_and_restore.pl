@@ -75,6 +75,11 @@ command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, $node->co
 is(sql('second', $stored), sql('first', $stored), 'rows are stored in the versions that they had');
 is(sql('second', $rows), sql('first', $rows), 'and read as they did');
 
+my (undef, undef, $kept) = $node->psql('second', 'DROP FUNCTION app.first_word(text)');
+like($kept, qr/trigger !migrate on table app\.users depends on function/, 'what expressions use is kept from the start');
+$node->psql('second', 'DROP TABLE app.lasts CASCADE', stderr => \$kept);
+like($kept, qr/cannot drop trigger "!migrate"/, 'also what their sub-queries read');
+
 # What expressions use can be renamed, also where nobody has read them yet.
 sql('second', q{ALTER TABLE app.lasts RENAME TO surnames});
 sql('second', q{ALTER FUNCTION app.first_word(text) RENAME TO word_one});
