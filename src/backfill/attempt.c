@@ -49,6 +49,7 @@
 /* So much is formed before it is stored. */
 #define MAX_PAGES	32
 #define MAX_ROWS	1024
+#define MAX_BYTES	(8 * 1024 * 1024)
 
 /* While these are formed, it is looked now and then whether the batch is to end. */
 #define ROWS_BETWEEN_LOOKS	8
@@ -64,6 +65,7 @@ typedef struct Handful
 	int			row;			/* which is being formed */
 	const char *culprit;		/* the migration whose expression failed; NULL: none */
 	int			growth;			/* of the last row that was formed, in bytes */
+	Size		bytes;			/* of all that were formed */
 } Handful;
 
 typedef struct Pass
@@ -297,6 +299,7 @@ take_up_pages(Pass *pass)
 	BlockNumber block;
 
 	handful->npages = handful->nrows = handful->row = 0;
+	handful->bytes = 0;
 	while (has_room(handful) && rows_allowed(pass) > 0 &&
 		   migrate_window_next(pass->window, &block, pass->limit))
 	{
@@ -336,7 +339,7 @@ leave_page(Handful *handful)
 		handful->row++;
 }
 
-/* Expressions may take so long that it is time before all are formed. */
+/* Expressions may take so long, or make so much, that it is time before all are formed. */
 static void
 leave_rest(Handful *handful)
 {
@@ -360,7 +363,10 @@ form_row(Pass *pass)
 		return;
 	}
 	if (formed != NULL)
+	{
 		handful->growth = (int) formed->t_len - (int) row->tuple.t_len;
+		handful->bytes += formed->t_len;
+	}
 	row->formed = formed;
 	handful->row++;
 }
@@ -378,7 +384,8 @@ form_rows(void *context)
 		{
 			CHECK_FOR_INTERRUPTS();
 			form_row(pass);
-			if (n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch))
+			if (handful->bytes >= MAX_BYTES ||
+				(n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch)))
 				leave_rest(handful);
 		}
 	}
