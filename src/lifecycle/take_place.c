@@ -115,10 +115,14 @@ take_privileges(Oid relid, const char *old, const char *new)
 	" FROM pg_attribute o, pg_attribute n" \
 	" WHERE o.attrelid = $1 AND o.attname = $2 AND n.attrelid = $1 AND n.attname = $3"
 
+/* What a column's owner has set; minor releases of servers keep options of their own there. */
+#define OPTIONS(column) \
+	"(SELECT string_agg(option, ', ') FROM unnest(" column ".attoptions) option WHERE option !~ '^pg_')"
+
 static const char *const taking =
 	"SELECT format('COMMENT ON COLUMN %s.%I IS %L', $1::regclass, $3, col_description($1, o.attnum))" COLUMNS " AND col_description($1, o.attnum) IS NOT NULL AND col_description($1, n.attnum) IS NULL"
 " UNION ALL SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I SET (%s)', $1::regclass, $3,"
-	"  array_to_string(o.attoptions, ', '))" COLUMNS " AND o.attoptions IS NOT NULL AND n.attoptions IS NULL"
+	" " OPTIONS("o") ")" COLUMNS " AND " OPTIONS("o") " IS NOT NULL AND " OPTIONS("n") " IS NULL"
 " UNION ALL SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STATISTICS %s', $1::regclass, $3,"
 	"  o.attstattarget)" COLUMNS " AND o.attstattarget >= 0 AND coalesce(n.attstattarget, -1) < 0";
 
