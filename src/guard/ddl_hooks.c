@@ -25,6 +25,7 @@
 #include "convert/expression.h"
 #include "guard/ddl_follow.h"
 #include "guard/ddl_hooks.h"
+#include "guard/dependencies.h"
 #include "guard/drop_guard.h"
 #include "guard/index_guard.h"
 #include "guard/partitions.h"
@@ -164,6 +165,7 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 	if (migrate_guc_guard && !IsBinaryUpgrade)
 	{
+		migrate_dependencies_expect(pstmt->utilityStmt);
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
 		copies = migrate_table_copies_expect(pstmt->utilityStmt);
 	}

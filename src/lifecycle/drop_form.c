@@ -21,11 +21,11 @@
 
 #include "catalog/store.h"
 #include "convert/conversion.h"
+#include "guard/dependencies.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
 #include "lifecycle/deprecate.h"
 #include "lifecycle/drop_form.h"
-#include "lifecycle/expand.h"
 #include "lifecycle/index.h"
 #include "lifecycle/reference.h"
 #include "lifecycle/statistics.h"
@@ -121,7 +121,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	if (migrate_migration_load_live(migration->relid) == NIL)
 		end_care(migration->relid, version_column);
 	else
-		migrate_lifecycle_record_dependencies(migration->relid);
+		migrate_dependencies_record(migration->relid);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	migrate_lifecycle_sync_statistics(migration->relid);

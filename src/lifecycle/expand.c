@@ -34,16 +34,11 @@
 #include "catalog/indexing.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_operator.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
-#include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -56,6 +51,7 @@
 #include "convert/conversion.h"
 #include "convert/expression.h"
 #include "convert/subquery.h"
+#include "guard/dependencies.h"
 #include "guard/partition_attach.h"
 #include "guard/trigger_guard.h"
 #include "lifecycle/ancestry.h"
@@ -342,64 +338,6 @@ write_trigger_oid(Oid relid)
 	return get_trigger_oid(relid, MIGRATE_TRIGGER_NAME, true);
 }
 
-static Node *
-strip_column(Var *column, void *context)
-{
-	return (Node *) makeNullConst(column->vartype, column->vartypmod, column->varcollid);
-}
-
-static void
-record_assignments(const ObjectAddress *trigger, List *assignments)
-{
-	ListCell   *lc;
-
-	foreach(lc, assignments)
-	{
-		Assignment *assignment = lfirst(lc);
-		Expr	   *expr;
-
-		if (assignment->generated)
-			continue;			/* the column itself depends on it */
-
-		/* The row's columns are the guard's to keep: a dependency would be in contract's way. */
-		expr = migrate_expression_replace_columns(assignment->expr, strip_column, NULL);
-		recordDependencyOnExpr(trigger, (Node *) expr, NIL, DEPENDENCY_NORMAL);
-	}
-}
-
-static void
-forget_dependencies(Oid trigger)
-{
-	static const Oid classes[] = {ProcedureRelationId, OperatorRelationId,
-	TypeRelationId, CollationRelationId, RelationRelationId};
-
-	for (int i = 0; i < lengthof(classes); i++)
-		deleteDependencyRecordsForClass(TriggerRelationId, trigger, classes[i],
-										DEPENDENCY_NORMAL);
-}
-
-void
-migrate_lifecycle_record_dependencies(Oid relid)
-{
-	Conversion *conversion = migrate_conversion_get(relid);
-	ObjectAddress trigger;
-	ObjectAddress function;
-
-	if (conversion == NULL)
-		return;
-	ObjectAddressSet(trigger, TriggerRelationId, write_trigger_oid(relid));
-	ObjectAddressSet(function, ProcedureRelationId,
-					 migrate_store_function("write_trigger", 0, NULL));
-	forget_dependencies(trigger.objectId);
-	recordDependencyOn(&trigger, &function, DEPENDENCY_NORMAL);
-	for (int i = 0; i < conversion->nlive; i++)
-	{
-		record_assignments(&trigger, conversion->live[i].ups);
-		record_assignments(&trigger, conversion->live[i].downs);
-	}
-	CommandCounterIncrement();
-}
-
 /* ---- expand ---- */
 
 static void
@@ -495,7 +433,7 @@ migrate_lifecycle_expand(const char *name)
 	alter_table(migration, managed, version);
 	record_expanded(migration, version);
 	migrate_partition_check(migrate_conversion_get(migration->relid));
-	migrate_lifecycle_record_dependencies(migration->relid);
+	migrate_dependencies_record(migration->relid);
 	migrate_trigger_guard_check_expanded(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
 	migrate_lifecycle_sync_statistics(migration->relid);
