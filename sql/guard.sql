@@ -73,7 +73,9 @@ DROP TABLE "order";
 DROP TABLE "order" CASCADE;
 DROP SCHEMA guard CASCADE;
 DROP OWNED BY guard_owner CASCADE;
+SET client_min_messages = warning;
 DROP EXTENSION migrate CASCADE;
+RESET client_min_messages;
 \set VERBOSITY default
 
 -- Only a superuser can put the guard off.

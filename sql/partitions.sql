@@ -193,6 +193,39 @@ SELECT tableoid::regclass, * FROM parts WHERE id >= 50 ORDER BY id;
 DROP TABLE parts, parts_default, parts_as, parts_temp, pairs;
 
 --
+-- Rows of a version that the table does not take do not come with their table either
+--
+CREATE TABLE old_parts (id integer, a integer) PARTITION BY RANGE (id);
+CREATE TABLE old_parts_0 PARTITION OF old_parts FOR VALUES FROM (0) TO (10);
+INSERT INTO old_parts VALUES (1, -1);
+SELECT migrate.define('old_parts', 'old_parts', up => 'a = abs(a)');
+SELECT migrate.expand('old_parts');
+CALL migrate.run('old_parts');
+ALTER TABLE old_parts DETACH PARTITION old_parts_0;
+SELECT migrate.define('old_parts_half', 'old_parts', up => 'a = least(a, 5)');
+SELECT migrate.expand('old_parts_half');
+CALL migrate.run('old_parts');
+SELECT migrate.contract('old_parts', skip => '{window,usage}'), migrate.contract('old_parts_half', skip => '{window,usage}');
+\set VERBOSITY default
+ALTER TABLE old_parts ATTACH PARTITION old_parts_0 FOR VALUES FROM (0) TO (10);
+UPDATE old_parts_0 SET row_version = 4;
+ALTER TABLE old_parts ATTACH PARTITION old_parts_0 FOR VALUES FROM (0) TO (10);
+UPDATE old_parts_0 SET row_version = 3;
+ALTER TABLE old_parts ATTACH PARTITION old_parts_0 FOR VALUES FROM (0) TO (10);
+ALTER TABLE old_parts ATTACH PARTITION old_parts_0 FOR VALUES FROM (0) TO (10);
+SELECT migrate.define('old_parts_next', 'old_parts', add => 'b integer', up => 'b = a');
+SELECT migrate.expand('old_parts_next');
+CREATE TABLE old_parts_1 (LIKE old_parts);
+INSERT INTO old_parts_1 (id, a, row_version) VALUES (10, 1, 5);
+ALTER TABLE old_parts ATTACH PARTITION old_parts_1 FOR VALUES FROM (10) TO (20);
+UPDATE old_parts_1 SET row_version = DEFAULT;
+ALTER TABLE old_parts ATTACH PARTITION old_parts_1 FOR VALUES FROM (10) TO (20);
+SELECT * FROM old_parts ORDER BY id;
+\set VERBOSITY terse
+SELECT migrate.rollback('old_parts_next');
+DROP TABLE old_parts;
+
+--
 -- Where rows that break a constraint hold the end up, partitions come and go all the same
 --
 CREATE TABLE held_keys (id integer PRIMARY KEY);
@@ -224,3 +257,33 @@ SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
 SELECT * FROM held ORDER BY id;
 SELECT migrate.rollback('held', discard => true);
 DROP TABLE held, held_keys;
+
+--
+-- what leaves takes along only what is in force; what left past the guard does not come back as it is
+--
+CREATE TABLE left_over (id integer, v integer) PARTITION BY RANGE (id);
+CREATE TABLE left_1 PARTITION OF left_over FOR VALUES FROM (0) TO (10);
+CREATE TABLE left_2 PARTITION OF left_over FOR VALUES FROM (10) TO (20);
+INSERT INTO left_over VALUES (1, 1), (11, 11);
+SELECT migrate.define('left', 'left_over', add => 'w integer CHECK (w > 0)', up => 'w = v', down => 'v = w');
+SELECT migrate.expand('left');
+CREATE INDEX "!migrate_left_2_12345678" ON left_2 (w);	-- as if its builder had been here
+CREATE INDEX ON left_2 (w);
+UPDATE left_over SET v = v + 1 WHERE id = 11;
+ALTER TABLE left_over DETACH PARTITION left_2;
+\d left_2
+INSERT INTO left_2 (id) VALUES (12);	-- nobody excuses anything any more
+DROP TABLE left_2;
+BEGIN;
+SET LOCAL migrate.guard = off;
+ALTER TABLE left_over DETACH PARTITION left_1;
+COMMIT;
+\d left_1
+CALL migrate.run('left_over');
+ALTER TABLE left_over ATTACH PARTITION left_1 FOR VALUES FROM (0) TO (10);
+\echo :LAST_ERROR_SQLSTATE
+UPDATE left_1 SET w = v, row_version = 2;	-- by hand
+ALTER TABLE left_over ATTACH PARTITION left_1 FOR VALUES FROM (0) TO (10);
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'left_1'::regclass AND contype = 'c' ORDER BY 1;
+SELECT migrate.rollback('left', discard => true);
+DROP TABLE left_over;

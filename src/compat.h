@@ -186,8 +186,10 @@ typedef RangeTblEntry CompatPermissions;
 #define COMPAT_BACKEND_COUNT	MaxBackends
 #if PG_VERSION_NUM >= 170000
 #define COMPAT_VXID_INDEX(vxid)	((int) (vxid).procNumber)
+#define COMPAT_VXID_BACKEND(vxid)	((vxid).procNumber)
 #else
 #define COMPAT_VXID_INDEX(vxid)	((int) (vxid).backendId - 1)
+#define COMPAT_VXID_BACKEND(vxid)	((vxid).backendId)
 #endif
 
 /* Which of this backend's transactions is under way; wants storage/proc.h. */
@@ -230,6 +232,13 @@ typedef TU_UpdateIndexes CompatUpdateIndexes;
 typedef bool CompatUpdateIndexes;
 #endif
 
+/* The columns of which no HOT update may change one; wants utils/relcache.h. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_INDEX_ATTR_BITMAP_HOT	INDEX_ATTR_BITMAP_HOT_BLOCKING
+#else
+#define COMPAT_INDEX_ATTR_BITMAP_HOT	INDEX_ATTR_BITMAP_ALL
+#endif
+
 static inline List *
 compat_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 						   EState *estate, CompatUpdateIndexes which)
@@ -245,5 +254,12 @@ compat_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 	return ExecInsertIndexTuples(relinfo, slot, estate, true, false, NULL, NIL);
 #endif
 }
+
+/* From 17 on a generated column's expression can be changed. */
+#if PG_VERSION_NUM >= 170000
+#define compat_sets_expression(command)	((command)->subtype == AT_SetExpression)
+#else
+#define compat_sets_expression(command)	false
+#endif
 
 #endif							/* MIGRATE_COMPAT_H */

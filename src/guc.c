@@ -23,6 +23,11 @@ int			migrate_guc_max_workers = 2;
 int			migrate_guc_naptime = 60;
 int			migrate_guc_max_rows_per_second = 0;
 int			migrate_guc_target_batch_time = 100;
+int			migrate_guc_max_wal_rate = 0;
+int			migrate_guc_max_replication_lag = 10000;
+int			migrate_guc_max_archive_backlog = 64;
+char	   *migrate_guc_throttle_query = NULL;
+bool		migrate_guc_wait_for_horizon = true;
 bool		migrate_guc_read_repair = false;
 int			migrate_guc_lock_timeout = 2000;
 int			migrate_guc_lock_attempts = 30;
@@ -111,6 +116,23 @@ migrate_guc_init(void)
 	define_int("migrate.target_batch_time", &migrate_guc_target_batch_time, 100, 1, 60000, GUC_UNIT_MS, PGC_USERSET,
 			   "Sets how long one transaction of the conversion should take.",
 			   "A batch grows or shrinks to meet it. Rows that a batch converts are locked until it commits.");
+	define_int("migrate.max_wal_rate", &migrate_guc_max_wal_rate, 0, 0, INT_MAX, GUC_UNIT_KB, PGC_USERSET,
+			   "Limits how much WAL the conversion of a table writes in a second.",
+			   "Zero means no limit.");
+	define_int("migrate.max_replication_lag", &migrate_guc_max_replication_lag, 10000, 0, INT_MAX, GUC_UNIT_MS, PGC_USERSET,
+			   "Sets how far a connected standby may be behind before the conversion waits for it.",
+			   "Zero means no limit.");
+	define_int("migrate.max_archive_backlog", &migrate_guc_max_archive_backlog, 64, 0, INT_MAX - 1, 0, PGC_USERSET,
+			   "Sets how many WAL files may wait to be archived before the conversion waits for them.",
+			   "Zero means no limit.");
+	DefineCustomStringVariable("migrate.throttle_query",
+							   "Sets a query that has the conversion wait while it returns true or a positive number.",
+							   "It is run as the owner of the table that is converted.",
+							   &migrate_guc_throttle_query, "", PGC_SUSET, 0,
+							   NULL, NULL, NULL);
+	define_bool("migrate.wait_for_horizon", &migrate_guc_wait_for_horizon, true, PGC_USERSET,
+				"Waits for old snapshots rather than let tables grow.",
+				"While somebody can see the rows that were converted, their space cannot be used again. When off, the conversion goes on, and table and indexes grow to up to twice their size.");
 	DefineCustomBoolVariable("migrate.read_repair",
 							 "Has rows that are read converted before others.",
 							 "Blocks in which a read of new columns meets stale rows are noted for whoever converts the table.",

@@ -15,6 +15,13 @@ extern int	migrate_guc_naptime;	/* seconds */
 /* Pace: of the workers, and of CALL migrate.run() as its session has them. */
 extern int	migrate_guc_max_rows_per_second;	/* 0: no limit */
 extern int	migrate_guc_target_batch_time;	/* milliseconds */
+extern int	migrate_guc_max_wal_rate;	/* kilobytes per second; 0: no limit */
+extern int	migrate_guc_max_replication_lag;	/* milliseconds; 0: no limit */
+extern int	migrate_guc_max_archive_backlog;	/* WAL files; 0: no limit */
+extern char *migrate_guc_throttle_query;	/* NULL or empty: none */
+
+/* Whether rows wait until the space of those before them can be used again. */
+extern bool migrate_guc_wait_for_horizon;
 
 /* Whether reads note the blocks in which they meet stale rows. */
 extern bool migrate_guc_read_repair;

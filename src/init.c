@@ -24,6 +24,7 @@
 #include "read/release_check.h"
 #include "read/usage.h"
 #include "shmem.h"
+#include "worker/make_way.h"
 #include "worker/worker.h"
 #include "write/copy_frame.h"
 
@@ -53,5 +54,6 @@ _PG_init(void)
 	migrate_usage_init();
 	migrate_ddl_hooks_init();
 	migrate_use_flush_init();
+	migrate_make_way_init();
 	migrate_worker_init();
 }

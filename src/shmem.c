@@ -96,11 +96,11 @@ add_request(Oid database)
 		migrate_shared->look_everywhere = true;
 }
 
-static void
-send_request(void)
+void
+migrate_shmem_request_visit(Oid database)
 {
 	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
-	add_request(MyDatabaseId);
+	add_request(database);
 	if (migrate_shared->launcher != NULL)
 		SetLatch(migrate_shared->launcher);
 	LWLockRelease(migrate_shared->lock);
@@ -115,7 +115,7 @@ static void
 xact_callback(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && work_requested)
-		send_request();
+		migrate_shmem_request_visit(MyDatabaseId);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
 		work_requested = false;

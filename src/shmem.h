@@ -20,6 +20,9 @@
 /* Workers of databases and of tables, together. */
 #define MIGRATE_MAX_SLOTS		128
 
+/* Databases that somebody wants for himself at the same time. */
+#define MIGRATE_MAX_BARRED		16
+
 /* Blocks that reads have noted and nobody has converted yet; a power of two. */
 #define MIGRATE_NOTED_BLOCKS	1024
 
@@ -61,6 +64,7 @@ typedef struct MigrateShared
 	int			nrequests;
 	Oid			requests[MIGRATE_MAX_REQUESTS];
 	WorkerSlot	slots[MIGRATE_MAX_SLOTS];
+	Oid			barred[MIGRATE_MAX_BARRED]; /* no worker may begin there; may be repeated */
 
 	/*
 	 * Blocks in which reads met stale rows: in the upper half a hash of the
@@ -88,6 +92,9 @@ extern void migrate_shmem_init(void);
 
 /* If this transaction commits, have background workers look at this database. */
 extern void migrate_shmem_request_work(void);
+
+/* Have them look at a database, now. */
+extern void migrate_shmem_request_visit(Oid database);
 
 /* This transaction sits in migrate.wait(), and does nothing else meanwhile. */
 extern void migrate_shmem_begin_wait(void);

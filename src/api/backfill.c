@@ -104,7 +104,8 @@ Datum
 migrate_wait(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(migrate_wait_complete(migrate_arg_required_text(fcinfo, 0, "name"),
-										 optional_milliseconds(fcinfo, 1)));
+										 optional_milliseconds(fcinfo, 1),
+										 fcinfo->flinfo->fn_oid));
 }
 
 Datum

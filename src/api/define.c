@@ -1,6 +1,7 @@
 /*
  * api/define.c
- *		migrate.define(), migrate.forget(), migrate.manage(), migrate.expand().
+ *		migrate.define(), migrate.forget(), migrate.manage(), migrate.unmanage(),
+ *		migrate.expand().
  */
 #include "postgres.h"
 
@@ -10,10 +11,12 @@
 #include "api/arguments.h"
 #include "lifecycle/define.h"
 #include "lifecycle/expand.h"
+#include "lifecycle/unmanage.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_define);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_forget);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_manage);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_unmanage);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_expand);
 
 Datum
@@ -54,6 +57,13 @@ migrate_manage(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"version_column\" must not be NULL")));
 	migrate_lifecycle_manage(relid, NameStr(*PG_GETARG_NAME(1)));
+	PG_RETURN_VOID();
+}
+
+Datum
+migrate_unmanage(PG_FUNCTION_ARGS)
+{
+	migrate_lifecycle_unmanage(migrate_arg_required_relation(fcinfo, 0, "relation"));
 	PG_RETURN_VOID();
 }
 

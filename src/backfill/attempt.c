@@ -1,13 +1,22 @@
 /*
  * backfill/attempt.c
- *		Moving the stale rows of a range although some of them fail.
+ *		A pass over a window of blocks, although some rows fail.
  *
- * A range is tried as a whole, in one subtransaction. Where a row raises an
- * error the subtransaction is rolled back, what comes before the row's block
- * is tried again as a whole, and the block itself, in the next step, row by
- * row: each in a subtransaction of its own, those that fail being recorded in
- * migrate.failure. So tables without failing rows pay for one subtransaction
- * per batch, and no transaction has more of them than a block has rows.
+ * A few pages at a time are pinned, and what is to replace their stale rows is
+ * formed before any of it is stored. Forming runs the expressions, the checks and
+ * the generated columns; that is where rows fail, and it writes nothing. So it has a
+ * subtransaction of its own that costs next to nothing: without a transaction
+ * number, once per few pages, and once more for each row that fails, which loses
+ * nobody else's work. A row that was formed is stored only if its version is
+ * still the newest (mover.c); the pin, held since it was read, makes sure that
+ * its place is not another row's by then.
+ *
+ * Storing can fail too: a unique index or an exclusion constraint, a foreign key.
+ * The batch is another subtransaction. If it fails it is rolled back, what
+ * comes before the page that failed is done again, and the page itself in the
+ * next step, row by row, each in a subtransaction of its own. So tables without such
+ * rows pay for one subtransaction with a number per batch, and no transaction has
+ * more of them than a page has rows.
  *
  * Errors that say nothing about a row (a cancel, a full disk, no memory) are
  * raised. A deadlock, a lock_timeout (a unique index or a foreign key made the
@@ -25,14 +34,58 @@
 
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "backfill/attempt.h"
+#include "backfill/mover.h"
 #include "catalog/failure.h"
-#include "catalog/store.h"
 #include "catalog/try.h"
 #include "convert/row_key.h"
+
+/* So much is formed before it is stored. */
+#define MAX_PAGES	32
+#define MAX_ROWS	1024
+#define MAX_BYTES	(8 * 1024 * 1024)
+
+/* While these are formed, it is looked now and then whether the batch is to end. */
+#define ROWS_BETWEEN_LOOKS	8
+
+StaticAssertDecl(MAX_ROWS >= 2 * MaxHeapTuplesPerPage, "no room for the rows of a page");
+
+typedef struct Handful
+{
+	PageVisit	pages[MAX_PAGES];
+	int			npages;
+	StaleRow	rows[MAX_ROWS];
+	int			nrows;
+	int			row;			/* which is being formed */
+	const char *culprit;		/* the migration whose expression failed; NULL: none */
+	int			growth;			/* of the last row that was formed, in bytes */
+	Size		bytes;			/* of all that were formed */
+} Handful;
+
+typedef struct Pass
+{
+	Batch	   *batch;
+	Window	   *window;
+	BlockNumber limit;			/* before which it ends */
+	BlockNumber block;			/* where it is, for who catches an error */
+	bool		every_row;		/* all that a page has, whether there is room or not */
+	Mover	   *mover;
+	Handful    *handful;
+} Pass;
+
+/* A row that could not be converted. */
+typedef struct Failure
+{
+	ItemPointerData tid;
+	const char *migration;
+	ErrorData  *error;
+} Failure;
 
 /* ---- a try ---- */
 
@@ -52,54 +105,79 @@ look(void *context)
 	PopActiveSnapshot();
 }
 
-/* Do something under a snapshot of its own; the error that stopped it, or NULL. */
+/*
+ * Do something under a snapshot of its own; the error that stopped it, in the
+ * batch's memory, or NULL.
+ */
 static ErrorData *
-try(MigrateAction action, void *context)
+try(const Batch *batch, MigrateAction action, void *context)
 {
 	Look		with_snapshot = {action, context};
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	ErrorData  *error = migrate_try(look, &with_snapshot);
 
-	return migrate_try(look, &with_snapshot);
+	MemoryContextSwitchTo(old);
+	if (error != NULL && migrate_try_is_about_server(error))
+		ReThrowError(error);
+	return error;
 }
 
-/* ---- a row ---- */
+/* ---- when to end ---- */
 
-typedef struct RowAttempt
+bool
+migrate_attempt_is_over(const Batch *batch)
 {
-	const Range *range;
-	ItemPointer tid;
-	RangeResult *result;
-} RowAttempt;
-
-static void
-convert_row(void *context)
-{
-	RowAttempt *row = context;
-
-	migrate_range_convert_row(row->range, row->tid, row->result);
+	return (batch->stop != NULL && *batch->stop) ||
+		(batch->rows_left > 0 && batch->converted >= batch->rows_left) ||
+		(batch->deadline != 0 && GetCurrentTimestamp() >= batch->deadline) ||
+		migrate_meter_interrupts(batch->meter, batch->heap);
 }
+
+/* How many more rows may be taken up? */
+static int
+rows_allowed(const Pass *pass)
+{
+	const Batch *batch = pass->batch;
+	int			room = MAX_ROWS - pass->handful->nrows;
+
+	if (batch->rows_left == 0)
+		return room;
+	return Min(room, batch->rows_left - batch->converted - pass->handful->nrows);
+}
+
+/* ---- rows that fail ---- */
 
 /* Where no expression was at fault, it is the newest form that does not fit. */
-static const char *
-failed_migration(const RowAttempt *row)
+static void
+note_failure(Pass *pass, const StaleRow *row, ErrorData *error, const char *culprit)
 {
-	Conversion *conversion = row->range->conversion;
+	Batch	   *batch = pass->batch;
+	Conversion *conversion = batch->conversion;
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Failure    *failure = palloc(sizeof(Failure));
 
-	if (row->result->culprit != NULL)
-		return row->result->culprit;
-	return conversion->live[conversion->nlive - 1].name;
+	failure->tid = row->tuple.t_self;
+	failure->error = error;
+	failure->migration = culprit ? culprit : conversion->live[conversion->nlive - 1].name;
+	batch->failures = lappend(batch->failures, failure);
+	MemoryContextSwitchTo(old);
 }
 
 static void
-record_failure(RowAttempt *row, TupleTableSlot *failed, const ErrorData *error)
+leave_row(Pass *pass, BlockNumber block)
 {
-	Relation	heap = row->range->heap;
+	pass->window->left.skipped++;
+	migrate_window_leave(&pass->window->left, block);
+}
 
-	migrate_failure_record(RelationGetRelid(heap), failed_migration(row),
-						   migrate_row_key_to_record(heap, failed), row->tid,
-						   error->sqlerrcode, error->message);
-	migrate_store_execute("UPDATE migrate.backfill SET last_error = $2 WHERE relation = $1",
-						  STORE_ARGS(store_relation(RelationGetRelid(heap)),
-									 store_text(error->message)));
+/* The row is left to others who were in the way, or has failed. */
+static void
+set_aside(Pass *pass, const StaleRow *row, ErrorData *error, const char *culprit)
+{
+	if (migrate_try_is_about_others(error))
+		leave_row(pass, ItemPointerGetBlockNumber(&row->tuple.t_self));
+	else
+		note_failure(pass, row, error, culprit);
 }
 
 /*
@@ -108,152 +186,398 @@ record_failure(RowAttempt *row, TupleTableSlot *failed, const ErrorData *error)
  * what somebody has changed since it was read is his to speak of.
  */
 static TM_Result
-lock_failed(const RowAttempt *row, TupleTableSlot *failed)
+lock_failed(const Batch *batch, ItemPointer tid, TupleTableSlot *slot)
 {
 	TM_FailureData failure;
-	TM_Result	result;
 
-	PushActiveSnapshot(GetTransactionSnapshot());
-	result = table_tuple_lock(row->range->heap, row->tid, GetActiveSnapshot(), failed,
-							  GetCurrentCommandId(true), LockTupleNoKeyExclusive,
-							  LockWaitSkip, 0, &failure);
-	PopActiveSnapshot();
-	return result;
+	return table_tuple_lock(batch->heap, tid, GetActiveSnapshot(), slot,
+							GetCurrentCommandId(true), LockTupleNoKeyExclusive,
+							LockWaitSkip, 0, &failure);
 }
 
-static void
-note_failure(RowAttempt *row, const ErrorData *error)
+static FailedRow *
+name_failed(const Batch *batch, const Failure *failure, TupleTableSlot *slot)
 {
-	RangeResult *result = row->result;
-	TupleTableSlot *failed = table_slot_create(row->range->heap, NULL);
+	FailedRow  *row = palloc(sizeof(FailedRow));
 
-	switch (lock_failed(row, failed))
+	row->migration = failure->migration;
+	row->key = migrate_row_key_to_record(batch->heap, slot);
+	row->tid = failure->tid;
+	row->sqlerrcode = failure->error->sqlerrcode;
+	row->message = failure->error->message;
+	return row;
+}
+
+/* What is to be recorded of a row that failed; NULL where it is another's to speak of. */
+static FailedRow *
+hold_failed(Batch *batch, Window *window, Failure *failure, TupleTableSlot *slot)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(&failure->tid);
+	FailedRow  *row = NULL;
+
+	switch (lock_failed(batch, &failure->tid, slot))
 	{
 		case TM_Ok:
-			record_failure(row, failed, error);
-			result->failed++;
-			migrate_range_leave(result, ItemPointerGetBlockNumber(row->tid));
+			row = name_failed(batch, failure, slot);
+			batch->failed++;
+			batch->last_error = failure->error->message;
+			window->left.failed++;
+			migrate_window_leave(&window->left, block);
 			break;
 		case TM_Updated:
 		case TM_Deleted:
 			break;
 		default:
-			result->skipped++;
-			migrate_range_leave(result, ItemPointerGetBlockNumber(row->tid));
+			window->left.skipped++;
+			migrate_window_leave(&window->left, block);
 	}
-	ExecDropSingleTupleTableSlot(failed);
+	ExecClearTuple(slot);
+	return row;
 }
 
 static void
-attempt_row(const Range *range, ItemPointer tid, RangeResult *result)
+record_failures(Batch *batch, Window *window)
 {
-	RangeResult before = *result;
-	RowAttempt	row = {range, tid, result};
-	ErrorData  *error = try(convert_row, &row);
-	const char *culprit = result->culprit;
-
-	if (error == NULL)
-		return;
-	if (migrate_try_is_about_server(error))
-		ReThrowError(error);
-	*result = before;
-	if (migrate_try_is_about_others(error))
-	{
-		result->skipped++;
-		migrate_range_leave(result, ItemPointerGetBlockNumber(tid));
-	}
-	else
-	{
-		result->culprit = culprit;
-		note_failure(&row, error);
-		result->culprit = NULL;
-	}
-	FreeErrorData(error);
-}
-
-/* ---- a block ---- */
-
-typedef struct RangeAttempt
-{
-	const Range *range;
-	RangeResult *result;
-	List	   *tids;			/* out: allocated in context */
-	MemoryContext context;
-} RangeAttempt;
-
-static void
-find_rows(void *context)
-{
-	RangeAttempt *attempt = context;
-	MemoryContext old = MemoryContextSwitchTo(attempt->context);
-
-	attempt->tids = migrate_range_find(attempt->range);
-	MemoryContextSwitchTo(old);
-}
-
-static void
-attempt_block_by_row(const Range *range, RangeResult *result)
-{
-	Range		block = *range;
-	RangeAttempt attempt = {&block, result, NIL, CurrentMemoryContext};
-	ErrorData  *error;
+	TupleTableSlot *slot;
+	List	   *rows = NIL;
 	ListCell   *lc;
 
-	block.to = range->from + 1;
-	migrate_range_start(&block, result);
-	if ((error = try(find_rows, &attempt)) != NULL)
-		ReThrowError(error);
-	foreach(lc, attempt.tids)
+	if (batch->failures == NIL)
+		return;
+	slot = table_slot_create(batch->heap, NULL);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(lc, batch->failures)
 	{
-		if (range->max_rows > 0 && result->converted >= range->max_rows)
-			return;
-		attempt_row(&block, lfirst(lc), result);
+		FailedRow  *row = hold_failed(batch, window, lfirst(lc), slot);
+
+		if (row != NULL)
+			rows = lappend(rows, row);
 	}
-	result->next = block.to;
+	if (rows != NIL)
+		migrate_failure_record_all(RelationGetRelid(batch->heap), rows);
+	PopActiveSnapshot();
+	ExecDropSingleTupleTableSlot(slot);
+	batch->failures = NIL;
 }
 
-/* ---- a range ---- */
+/* ---- taking up pages ---- */
+
+static bool
+has_room(const Handful *handful)
+{
+	return handful->npages < MAX_PAGES &&
+		handful->nrows + MaxHeapTuplesPerPage <= MAX_ROWS;
+}
 
 static void
-convert_range(void *context)
+take_up_page(Pass *pass, BlockNumber block)
 {
-	RangeAttempt *attempt = context;
+	Batch	   *batch = pass->batch;
+	Handful    *handful = pass->handful;
+	PageVisit  *visit = &handful->pages[handful->npages];
+	StaleRow   *rows = &handful->rows[handful->nrows];
+	int			found;
 
-	migrate_range_start(attempt->range, attempt->result);
-	migrate_range_convert(attempt->range, attempt->result);
+	migrate_page_visit(visit, batch->heap, block, migrate_mover_can_be_hot(pass->mover));
+	visit->allowance = pass->every_row ? EVERY_ROW : 0;
+	visit->stale = pass->window->stale[block - pass->window->from];
+	visit->growth = handful->growth;
+	found = migrate_page_find(visit, batch->heap, &batch->staleness,
+							  pass->window->next[block - pass->window->from],
+							  rows_allowed(pass), rows);
+	for (int i = 0; i < found; i++)
+		rows[i].page = handful->npages;
+	handful->nrows += found;
+	handful->npages++;
 }
 
-bool
-migrate_attempt_whole(const Range *range, RangeResult *result)
+/* The next pages of the pass that have stale rows; false where there are none. */
+static bool
+take_up_pages(Pass *pass)
 {
-	RangeAttempt attempt = {range, result, NIL, CurrentMemoryContext};
-	ErrorData  *error = try(convert_range, &attempt);
+	Handful    *handful = pass->handful;
+	BlockNumber block;
 
-	if (error == NULL)
-		return true;
-	if (migrate_try_is_about_server(error))
-		ReThrowError(error);
-	FreeErrorData(error);
-	return false;
+	handful->npages = handful->nrows = handful->row = 0;
+	handful->bytes = 0;
+	while (has_room(handful) && rows_allowed(pass) > 0 &&
+		   migrate_window_next(pass->window, &block, pass->limit))
+	{
+		CHECK_FOR_INTERRUPTS();
+		pass->block = block;
+		take_up_page(pass, block);
+		pass->window->at = block + 1;
+	}
+	return handful->npages > 0;
+}
+
+static void
+put_down_pages(Pass *pass)
+{
+	Handful    *handful = pass->handful;
+
+	for (int i = 0; i < handful->npages; i++)
+	{
+		PageVisit  *visit = &handful->pages[i];
+
+		migrate_window_move(pass->window, visit->block, visit->next, visit->line_pointers);
+		pass->window->stale[visit->block - pass->window->from] = Max(visit->stale, 0);
+		migrate_page_leave(visit);
+	}
+}
+
+/* ---- forming ---- */
+
+/* The rest of the row's page comes in the next pass. */
+static void
+leave_page(Handful *handful)
+{
+	StaleRow   *row = &handful->rows[handful->row];
+
+	handful->pages[row->page].next = ItemPointerGetOffsetNumber(&row->tuple.t_self);
+	while (handful->row < handful->nrows && handful->rows[handful->row].page == row->page)
+		handful->row++;
+}
+
+/* Expressions may take so long, or make so much, that it is time before all are formed. */
+static void
+leave_rest(Handful *handful)
+{
+	while (handful->row < handful->nrows)
+		leave_page(handful);
+}
+
+static void
+form_row(Pass *pass)
+{
+	Handful    *handful = pass->handful;
+	StaleRow   *row = &handful->rows[handful->row];
+	MemoryContext old = MemoryContextSwitchTo(pass->batch->context);
+	HeapTuple	formed = migrate_mover_form(pass->mover, &row->tuple, row->version);
+
+	MemoryContextSwitchTo(old);
+	if (formed != NULL && !migrate_page_take(&handful->pages[row->page], row, formed->t_len))
+	{
+		heap_freetuple(formed);
+		leave_page(handful);
+		return;
+	}
+	if (formed != NULL)
+	{
+		handful->growth = (int) formed->t_len - (int) row->tuple.t_len;
+		handful->bytes += formed->t_len;
+	}
+	row->formed = formed;
+	handful->row++;
+}
+
+static void
+form_rows(void *context)
+{
+	Pass	   *pass = context;
+	Handful    *handful = pass->handful;
+
+	migrate_mover_begin_forming(pass->mover);
+	PG_TRY();
+	{
+		for (int n = 1; handful->row < handful->nrows; n++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			form_row(pass);
+			if (handful->bytes >= MAX_BYTES ||
+				(n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch)))
+				leave_rest(handful);
+		}
+	}
+	PG_CATCH();
+	{
+		handful->culprit = migrate_mover_culprit(pass->mover);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	migrate_mover_end_forming(pass->mover);
+}
+
+static void
+form_what_can_be_formed(Pass *pass)
+{
+	Handful    *handful = pass->handful;
+	ErrorData  *error;
+
+	while (handful->row < handful->nrows &&
+		   (error = try(pass->batch, form_rows, pass)) != NULL)
+	{
+		migrate_mover_recover(pass->mover);
+		set_aside(pass, &handful->rows[handful->row++], error, handful->culprit);
+	}
+}
+
+/* ---- storing ---- */
+
+static void
+store_rows(Pass *pass)
+{
+	Handful    *handful = pass->handful;
+
+	for (int i = 0; i < handful->nrows; i++)
+	{
+		StaleRow   *row = &handful->rows[i];
+		PageVisit  *visit = &handful->pages[row->page];
+
+		if (row->formed == NULL)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		pass->block = visit->block;
+		switch (migrate_mover_store(pass->mover, &row->tuple, visit->buffer, row->formed))
+		{
+			case MOVE_DONE:
+				pass->batch->converted++;
+				break;
+			case MOVE_LOCKED:
+				leave_row(pass, visit->block);
+				break;
+			case MOVE_GONE:
+				break;
+		}
+	}
+}
+
+static void
+convert_pages(Pass *pass)
+{
+	while (take_up_pages(pass))
+	{
+		form_what_can_be_formed(pass);
+		store_rows(pass);
+		put_down_pages(pass);
+		if (migrate_attempt_is_over(pass->batch))
+			return;
+	}
+}
+
+static void
+convert_part(void *context)
+{
+	Pass	   *pass = context;
+	TransactionId writer;
+
+	pass->handful->growth = 0;
+	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
+	convert_pages(pass);
+	migrate_mover_close(pass->mover);
+	writer = GetCurrentTransactionIdIfAny();
+	if (TransactionIdIsValid(writer))
+		pass->window->last_writer = writer;
+}
+
+/* ---- row by row ---- */
+
+static void
+convert_row(void *context)
+{
+	Pass	   *pass = context;
+
+	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
+	form_rows(pass);
+	store_rows(pass);
+	migrate_mover_close(pass->mover);
+}
+
+/* Of the page's rows but one is looked at at a time. */
+static void
+convert_page_by_row(Pass *pass, BlockNumber block)
+{
+	Handful    *handful = pass->handful;
+	StaleRow   *rows = palloc(sizeof(StaleRow) * MaxHeapTuplesPerPage);
+	int			nrows;
+
+	handful->npages = handful->nrows = 0;
+	handful->growth = 0;
+	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
+	take_up_page(pass, block);
+	migrate_mover_close(pass->mover);
+	nrows = handful->nrows;
+	memcpy(rows, handful->rows, sizeof(StaleRow) * nrows);
+	for (int i = 0; i < nrows; i++)
+	{
+		int64		converted = pass->batch->converted;
+		OffsetNumber next = handful->pages[0].next;
+		ErrorData  *error;
+
+		handful->rows[0] = rows[i];
+		handful->nrows = 1;
+		handful->row = 0;
+		handful->culprit = NULL;
+		error = try(pass->batch, convert_row, pass);
+		if (handful->pages[0].next != next)
+			break;				/* no more are taken in this pass */
+		if (error == NULL)
+			continue;
+		pass->batch->converted = converted;
+		set_aside(pass, &rows[i], error, handful->culprit);
+	}
+	pass->window->at = block + 1;
+	pass->window->last_writer = ReadNextTransactionId();	/* beyond those of its rows */
+	put_down_pages(pass);
+	pfree(rows);
+}
+
+/* ---- a pass ---- */
+
+static void
+begin_pass(Pass *pass, Batch *batch, Window *window)
+{
+	memset(pass, 0, sizeof(Pass));
+	pass->batch = batch;
+	pass->window = window;
+	pass->limit = window->to;
+	pass->handful = palloc(sizeof(Handful));
+	pass->handful->culprit = NULL;
+	batch->context = CurrentMemoryContext;
 }
 
 void
-migrate_attempt_range(const Range *range, RangeResult *result)
+migrate_attempt_pass(Batch *batch, Window *window)
 {
-	Range		part = *range;
-	RangeAttempt attempt = {&part, result, NIL, CurrentMemoryContext};
-	ErrorData  *error;
+	Window		window_before = *window;
+	Batch		batch_before = *batch;
+	Pass		pass;
 
-	while ((error = try(convert_range, &attempt)) != NULL)
+	begin_pass(&pass, batch, window);
+	batch_before.context = batch->context;
+	while (try(batch, convert_part, &pass) != NULL)
 	{
-		if (migrate_try_is_about_server(error))
-			ReThrowError(error);
-		FreeErrorData(error);
-		if (result->at == part.from)
-		{
-			attempt_block_by_row(&part, result);
-			return;
-		}
-		part.to = result->at;
+		BlockNumber first;
+
+		*window = window_before;
+		*batch = batch_before;
+		pass.limit = pass.block;
+		if (migrate_window_next(window, &first, pass.limit))
+			continue;
+		convert_page_by_row(&pass, pass.block);
+		break;
 	}
+	record_failures(batch, window);
+	if (!migrate_window_next(window, &pass.block, window->to))
+		window->at = window->from;
+}
+
+bool
+migrate_attempt_block(Batch *batch, BlockNumber block)
+{
+	Batch		batch_before = *batch;
+	Window		window;
+	Pass		pass;
+
+	migrate_window_begin(&window, block, block + 1);
+	begin_pass(&pass, batch, &window);
+	pass.every_row = true;
+	batch_before.context = batch->context;
+	if (try(batch, convert_part, &pass) != NULL)
+	{
+		*batch = batch_before;
+		return true;
+	}
+	batch->failures = NIL;
+	return window.unfinished == 0;
 }

@@ -59,35 +59,49 @@ struct Mover
 {
 	Relation	heap;
 	Conversion *conversion;
-	Converter  *converter;
+	Converter  *converter;		/* while rows are being formed */
 	EState	   *estate;
 	ResultRelInfo *relinfo;
-	TupleTableSlot *formed;		/* the new row; its values live in the converter */
+	bool		is_checking;	/* in the executor's hands */
+	TupleTableSlot *row;		/* as it is stored */
+	TupleTableSlot *formed;		/* as it is to be; its values live in the converter */
+	TupleTableSlot *stored;		/* the same, as a tuple */
 	TupleTableSlot *locked;		/* what table_tuple_lock fetches */
 	LockTupleMode lock_mode;
+	bool		can_be_hot;
 	StoreIdentity self;
 };
 
 /* ---- open and close ---- */
 
-/* The columns that a conversion may change, offset as in Bitmapsets of columns. */
+/* The columns that a conversion assigns, offset as in Bitmapsets of columns. */
 static Bitmapset *
-changed_columns(const Conversion *conversion)
+assigned_columns(const Conversion *conversion)
 {
 	int			offset = -FirstLowInvalidHeapAttributeNumber;
-	Bitmapset  *changed = bms_make_singleton(conversion->version_attno + offset);
+	Bitmapset  *assigned = bms_make_singleton(conversion->version_attno + offset);
 
 	for (int i = 0; i < conversion->nlive; i++)
 	{
 		ListCell   *lc;
 
 		foreach(lc, conversion->live[i].ups)
-			changed = bms_add_member(changed, ((Assignment *) lfirst(lc))->target + offset);
+			assigned = bms_add_member(assigned, ((Assignment *) lfirst(lc))->target + offset);
 	}
+	return assigned;
+}
+
+/* Those that the server must take for changed. */
+static Bitmapset *
+updated_columns(const Conversion *conversion)
+{
+	int			offset = -FirstLowInvalidHeapAttributeNumber;
+	Bitmapset  *updated = assigned_columns(conversion);
+
 	for (int i = 0; i < conversion->tupdesc->natts; i++)
 		if (TupleDescAttr(conversion->tupdesc, i)->attgenerated)
-			changed = bms_add_member(changed, i + 1 + offset);
-	return changed;
+			updated = bms_add_member(updated, i + 1 + offset);
+	return updated;
 }
 
 static bool
@@ -146,7 +160,7 @@ open_executor(Mover *mover)
 	rte->relid = RelationGetRelid(heap);
 	rte->relkind = heap->rd_rel->relkind;
 	rte->rellockmode = RowExclusiveLock;
-	compat_init_update_range_table(mover->estate, rte, changed_columns(mover->conversion));
+	compat_init_update_range_table(mover->estate, rte, updated_columns(mover->conversion));
 
 	mover->relinfo = makeNode(ResultRelInfo);
 	InitResultRelInfo(mover->relinfo, heap, 1, NULL, 0);
@@ -158,14 +172,17 @@ open_executor(Mover *mover)
 	MemoryContextSwitchTo(old);
 }
 
-/* As heap_update decides which lock on the row it needs. */
-static LockTupleMode
-needed_lock_mode(Relation heap, const Conversion *conversion)
+/* As heap_update decides which lock on the row it needs, and whether it is HOT. */
+static void
+foresee_update(Mover *mover)
 {
-	Bitmapset  *keys = RelationGetIndexAttrBitmap(heap, INDEX_ATTR_BITMAP_KEY);
+	Bitmapset  *assigned = assigned_columns(mover->conversion);
+	Bitmapset  *keys = RelationGetIndexAttrBitmap(mover->heap, INDEX_ATTR_BITMAP_KEY);
+	Bitmapset  *indexed = RelationGetIndexAttrBitmap(mover->heap, COMPAT_INDEX_ATTR_BITMAP_HOT);
 
-	return bms_overlap(keys, changed_columns(conversion))
+	mover->lock_mode = bms_overlap(keys, updated_columns(mover->conversion))
 		? LockTupleExclusive : LockTupleNoKeyExclusive;
+	mover->can_be_hot = !bms_overlap(indexed, assigned);
 }
 
 static void
@@ -175,6 +192,12 @@ limit_lock_waits(void)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+static TupleTableSlot *
+make_slot(Relation heap, const TupleTableSlotOps *ops)
+{
+	return MakeSingleTupleTableSlot(RelationGetDescr(heap), ops);
+}
+
 Mover *
 migrate_mover_open(Relation heap, Conversion *conversion)
 {
@@ -182,55 +205,94 @@ migrate_mover_open(Relation heap, Conversion *conversion)
 
 	mover->heap = heap;
 	mover->conversion = conversion;
-	mover->lock_mode = needed_lock_mode(heap, conversion);
-	mover->formed = MakeSingleTupleTableSlot(RelationGetDescr(heap), &TTSOpsVirtual);
+	foresee_update(mover);
+	mover->row = make_slot(heap, &TTSOpsHeapTuple);
+	mover->formed = make_slot(heap, &TTSOpsVirtual);
+	mover->stored = make_slot(heap, &TTSOpsHeapTuple);
 	mover->locked = table_slot_create(heap, NULL);
 	migrate_store_become_restricted(&mover->self, heap->rd_rel->relowner);
 	limit_lock_waits();
-	mover->converter = migrate_converter_acquire(conversion);
 	open_executor(mover);
 	return mover;
+}
+
+static void
+close_executor(Mover *mover)
+{
+	ExecResetTupleTable(mover->estate->es_tupleTable, false);
+	ExecCloseResultRelations(mover->estate);
+	FreeExecutorState(mover->estate);
 }
 
 void
 migrate_mover_close(Mover *mover)
 {
-	ExecResetTupleTable(mover->estate->es_tupleTable, false);
-	ExecCloseResultRelations(mover->estate);
-	FreeExecutorState(mover->estate);
-	migrate_converter_release(mover->converter);
+	close_executor(mover);
 	migrate_store_become_self(&mover->self);
 	ExecDropSingleTupleTableSlot(mover->locked);
+	ExecDropSingleTupleTableSlot(mover->stored);
 	ExecDropSingleTupleTableSlot(mover->formed);
+	ExecDropSingleTupleTableSlot(mover->row);
 	pfree(mover);
+}
+
+bool
+migrate_mover_can_be_hot(const Mover *mover)
+{
+	return mover->can_be_hot;
 }
 
 const char *
 migrate_mover_culprit(const Mover *mover)
 {
-	const LiveMigration *migration = mover->converter->evaluating;
+	const LiveMigration *migration = mover->converter ? mover->converter->evaluating : NULL;
 
 	return migration ? migration->name : NULL;
 }
 
 /* ---- the new row ---- */
 
-/*
- * Fill "formed" from the converter, stamped; dropped columns give up their
- * space. False where the row may stay as it is.
- */
-static bool
-form_row(Mover *mover, TupleTableSlot *row, int32 version)
+void
+migrate_mover_begin_forming(Mover *mover)
+{
+	mover->converter = migrate_converter_acquire(mover->conversion);
+}
+
+void
+migrate_mover_end_forming(Mover *mover)
+{
+	migrate_converter_release(mover->converter);
+	mover->converter = NULL;
+}
+
+/* Leave out what a failed subtransaction has pulled down beneath them. */
+static void
+forget_callbacks(EState *estate)
+{
+	while (estate->es_exprcontexts != NIL)
+		FreeExprContext(linitial(estate->es_exprcontexts), false);
+}
+
+void
+migrate_mover_recover(Mover *mover)
+{
+	mover->converter = NULL;
+	if (!mover->is_checking)
+		return;
+	forget_callbacks(mover->estate);
+	close_executor(mover);
+	open_executor(mover);
+	mover->is_checking = false;
+}
+
+/* Fill "formed" from the converter, stamped; dropped columns give up their space. */
+static void
+fill_formed(Mover *mover)
 {
 	Conversion *conversion = mover->conversion;
 	TupleTableSlot *formed = mover->formed;
 	TupleTableSlot *source = mover->converter->slot;
 	int			natts = conversion->tupdesc->natts;
-
-	migrate_converter_load(mover->converter, row);
-	if (!migrate_converter_is_in_need(mover->converter, version))
-		return false;
-	migrate_converter_upgrade(mover->converter, version, true);
 
 	ExecClearTuple(formed);
 	memcpy(formed->tts_values, source->tts_values, natts * sizeof(Datum));
@@ -242,14 +304,14 @@ form_row(Mover *mover, TupleTableSlot *row, int32 version)
 	formed->tts_isnull[conversion->version_attno - 1] = false;
 	ExecStoreVirtualTuple(formed);
 	formed->tts_tableOid = RelationGetRelid(mover->heap);
-	return true;
 }
 
 static void
-check_row(Mover *mover)
+check_formed(Mover *mover)
 {
 	TupleConstr *constr = RelationGetDescr(mover->heap)->constr;
 
+	mover->is_checking = true;
 	if (constr != NULL && constr->has_generated_stored)
 		ExecComputeStoredGenerated(mover->relinfo, mover->estate, mover->formed, CMD_UPDATE);
 	if (mover->heap->rd_rel->relispartition)
@@ -257,20 +319,40 @@ check_row(Mover *mover)
 	migrate_excuse_note_none(mover->conversion);
 	if (constr != NULL)
 		ExecConstraints(mover->relinfo, mover->formed, mover->estate);
+	mover->is_checking = false;
+}
+
+HeapTuple
+migrate_mover_form(Mover *mover, HeapTuple row, int32 version)
+{
+	TupleTableSlot *formed = mover->formed;
+	HeapTuple	result;
+
+	ResetPerTupleExprContext(mover->estate);
+	ExecStoreHeapTuple(row, mover->row, false);
+	migrate_converter_load(mover->converter, mover->row);
+	if (!migrate_converter_is_in_need(mover->converter, version))
+		return NULL;
+	migrate_converter_upgrade(mover->converter, version, true);
+	fill_formed(mover);
+	check_formed(mover);
+	result = heap_form_tuple(RelationGetDescr(mover->heap),
+							 formed->tts_values, formed->tts_isnull);
+	ExecClearTuple(formed);
+	ExecClearTuple(mover->row);
+	return result;
 }
 
 /* ---- the update ---- */
 
 /* What became of the row since it was read. */
 static TM_Result
-look_at_row(Mover *mover, TupleTableSlot *row)
+look_at_row(Mover *mover, HeapTuple row, Buffer buffer)
 {
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(row, false, NULL);
-	Buffer		buffer = ((BufferHeapTupleTableSlot *) row)->buffer;
 	TM_Result	result;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	result = HeapTupleSatisfiesUpdate(tuple, mover->estate->es_output_cid, buffer);
+	result = HeapTupleSatisfiesUpdate(row, mover->estate->es_output_cid, buffer);
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 	return result;
 }
@@ -294,21 +376,20 @@ update_row(Mover *mover, ItemPointer tid, CompatUpdateIndexes *indexes)
 	TM_FailureData failure;
 	LockTupleMode lock_mode;
 
-	return table_tuple_update(mover->heap, tid, mover->formed,
+	return table_tuple_update(mover->heap, tid, mover->stored,
 							  mover->estate->es_output_cid,
 							  GetActiveSnapshot(), InvalidSnapshot,
 							  true, &failure, &lock_mode, indexes);
 }
 
 static TM_Result
-update_without_waiting(Mover *mover, TupleTableSlot *row, ItemPointer tid,
-					   CompatUpdateIndexes *indexes)
+update_without_waiting(Mover *mover, HeapTuple row, Buffer buffer, CompatUpdateIndexes *indexes)
 {
-	TM_Result	result = look_at_row(mover, row);
+	TM_Result	result = look_at_row(mover, row, buffer);
 
 	if (result == TM_BeingModified)
-		result = lock_row(mover, tid);
-	return result == TM_Ok ? update_row(mover, tid, indexes) : result;
+		result = lock_row(mover, &row->t_self);
+	return result == TM_Ok ? update_row(mover, &row->t_self, indexes) : result;
 }
 
 /* Index entries for the new row version, and the constraints that come after. */
@@ -317,31 +398,28 @@ follow_up(Mover *mover, ItemPointer old_tid, CompatUpdateIndexes which)
 {
 	List	   *recheck;
 
-	recheck = compat_insert_index_tuples(mover->relinfo, mover->formed, mover->estate, which);
+	recheck = compat_insert_index_tuples(mover->relinfo, mover->stored, mover->estate, which);
 	if (mover->relinfo->ri_TrigDesc != NULL)
 	{
 		AfterTriggerBeginQuery();
 		ExecARUpdateTriggers(mover->estate, mover->relinfo, NULL, NULL, old_tid, NULL,
-							 mover->formed, recheck, NULL, false);
+							 mover->stored, recheck, NULL, false);
 		AfterTriggerEndQuery(mover->estate);
 	}
 	list_free(recheck);
 }
 
 MoveResult
-migrate_mover_move(Mover *mover, TupleTableSlot *row, int32 version)
+migrate_mover_store(Mover *mover, HeapTuple row, Buffer buffer, HeapTuple formed)
 {
-	ItemPointerData tid = row->tts_tid;
 	CompatUpdateIndexes indexes;
 
 	ResetPerTupleExprContext(mover->estate);
-	if (!form_row(mover, row, version))
-		return MOVE_UNNEEDED;
-	check_row(mover);
-	switch (update_without_waiting(mover, row, &tid, &indexes))
+	ExecStoreHeapTuple(formed, mover->stored, true);
+	switch (update_without_waiting(mover, row, buffer, &indexes))
 	{
 		case TM_Ok:
-			follow_up(mover, &tid, indexes);
+			follow_up(mover, &row->t_self, indexes);
 			return MOVE_DONE;
 		case TM_BeingModified:
 		case TM_WouldBlock:

@@ -93,9 +93,10 @@ migrate_progress_sync(Oid root, int32 target)
 								 " SELECT heap, $1, $3 FROM unnest($2) AS heap ORDER BY heap"
 								 " ON CONFLICT (relation) DO UPDATE SET root = $1, target = $3,"
 								 "  phase = '" PHASE_CONVERTING "', filenode = 0, round = 0,"
-								 "  next_block = 0, end_block = 0,"
+								 "  next_block = 0, blocks_ahead = 0, end_block = 0,"
 								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
-								 "  rows_converted = 0, rows_repaired = 0, rows_rate = NULL, blocks_rate = NULL,"
+								 "  rows_converted = 0, rows_repaired = 0,"
+								 "  rows_recent = 0, blocks_recent = 0,"
 								 "  held_by = NULL, last_error = NULL,"
 								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
 								 " WHERE b.target <> $3 OR b.root <> $1",
@@ -135,9 +136,9 @@ to_int64(const char *text)
 static bool
 fetch_progress(Oid heap, const char *condition, Progress *progress)
 {
-	char	   *columns[8];
+	char	   *columns[9];
 	char	   *sql = psprintf("SELECT filenode, round, next_block, end_block,"
-							   " left_from, left_to, skipped, failed"
+							   " left_from, left_to, skipped, failed, blocks_ahead"
 							   " FROM migrate.backfill WHERE relation = $1 %s", condition);
 
 	if (!migrate_store_fetch_row(sql, STORE_ARGS(store_relation(heap)),
@@ -152,6 +153,7 @@ fetch_progress(Oid heap, const char *condition, Progress *progress)
 	progress->left_to = to_int64(columns[5]);
 	progress->skipped = to_int64(columns[6]);
 	progress->failed = to_int64(columns[7]);
+	progress->ahead = to_int64(columns[8]);
 	return true;
 }
 
@@ -180,7 +182,7 @@ begin_first_round(Progress *progress, Relation heap)
 	migrate_failure_displace(oid);
 	progress->end_block = RelationGetNumberOfBlocks(heap);
 	migrate_store_execute("UPDATE migrate.backfill SET filenode = $2, round = 1,"
-						  " next_block = 0, end_block = $3, blocks_total = $3,"
+						  " next_block = 0, blocks_ahead = 0, end_block = $3, blocks_total = $3,"
 						  " left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
 						  " round_started_at = clock_timestamp(), updated_at = clock_timestamp()"
 						  " WHERE relation = $1",
@@ -205,9 +207,9 @@ migrate_progress_adjust(Progress *progress, Relation heap)
 /* ---- rounds ---- */
 
 static const char *
-phase_after(const Progress *progress)
+phase_after(const Progress *progress, bool is_over)
 {
-	if (progress->next_block < progress->end_block)
+	if (!is_over)
 		return PHASE_CONVERTING;
 	migrate_failure_forget_displaced(progress->heap);
 	if (progress->skipped > 0)
@@ -218,42 +220,50 @@ phase_after(const Progress *progress)
 }
 
 static void
-note_left_behind(Progress *progress, const RangeResult *result)
+note_left_behind(Progress *progress, const Left *left)
 {
-	if (result->left_from == result->left_to)
+	progress->skipped += left->skipped;
+	progress->failed += left->failed;
+	if (left->from == left->to)
 		return;
 	if (progress->left_from == progress->left_to)
-		progress->left_from = result->left_from;
+		progress->left_from = left->from;
 	else
-		progress->left_from = Min(progress->left_from, result->left_from);
-	progress->left_to = Max(progress->left_to, result->left_to);
+		progress->left_from = Min(progress->left_from, left->from);
+	progress->left_to = Max(progress->left_to, left->to);
 }
 
-/* How fast it went since the last time, and of late: for people to look at. */
-#define RATE(column, amount) \
-	" " column " = CASE WHEN " column " IS NULL THEN (" amount ") / elapsed.s" \
-	" ELSE 0.9 * " column " + 0.1 * (" amount ") / elapsed.s END"
+/*
+ * What was done of late, for people to look at: a sum in which everything counts
+ * the less the longer ago it was. Such sums of several heaps add up, whoever
+ * works on them, and whether one after the other or at once (migrate.progress).
+ */
+#define RECENT(column, amount) \
+	" " column " = migrate.fading(" column ", clock_timestamp() - recent_at) + " amount
 
 const char *
-migrate_progress_advance(Progress *progress, const RangeResult *result)
+migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber next, int64 ahead,
+						 const Left *left, bool is_over)
 {
 	const char *phase;
 
-	progress->next_block = result->next;
-	progress->skipped += result->skipped;
-	progress->failed += result->failed;
-	note_left_behind(progress, result);
-	phase = phase_after(progress);
+	progress->next_block = next;
+	progress->ahead = ahead;
+	note_left_behind(progress, left);
+	phase = phase_after(progress, is_over);
 	migrate_store_execute("UPDATE migrate.backfill SET phase = $2,"
-						  RATE("blocks_rate", "greatest($3 - next_block, 0)") ","
-						  RATE("rows_rate", "$9") ","
+						  RECENT("blocks_recent",
+							   "greatest($3 + $11 - next_block - blocks_ahead, 0)") ","
+						  RECENT("rows_recent", "$9") ","
+						  " recent_from = CASE WHEN migrate.fading(blocks_recent + rows_recent,"
+						  "  clock_timestamp() - recent_at) > 0 THEN recent_from"
+						  "  ELSE clock_timestamp() - interval '100 ms' END,"
+						  " recent_at = clock_timestamp(),"
 						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
 						  " skipped = $7, failed = $8,"
 						  " rows_converted = rows_converted + $9,"
-						  " rows_repaired = rows_repaired + $10, updated_at = clock_timestamp()"
-						  " FROM (SELECT greatest(extract(epoch FROM clock_timestamp() - updated_at),"
-						  "  0.001)::double precision AS s"
-						  "  FROM migrate.backfill WHERE relation = $1) AS elapsed"
+						  " rows_repaired = rows_repaired + $10, blocks_ahead = $11,"
+						  " last_error = coalesce($12, last_error), updated_at = clock_timestamp()"
 						  " WHERE relation = $1",
 						  STORE_ARGS(store_relation(progress->heap), store_text(phase),
 									 store_bigint(progress->next_block),
@@ -262,14 +272,17 @@ migrate_progress_advance(Progress *progress, const RangeResult *result)
 									 store_bigint(progress->left_to),
 									 store_bigint(progress->skipped),
 									 store_bigint(progress->failed),
-									 store_bigint(result->converted),
-									 store_bigint(result->repaired)));
+									 store_bigint(batch->converted),
+									 store_bigint(batch->repaired),
+									 store_bigint(progress->ahead),
+									 store_text(batch->last_error)));
 	return phase;
 }
 
 #define NEXT_ROUND \
 	" phase = '" PHASE_CONVERTING "', round = round + 1," \
-	" next_block = coalesce(left_from, 0), end_block = coalesce(left_to, 0)," \
+	" next_block = coalesce(left_from, 0), blocks_ahead = 0," \
+	" end_block = coalesce(left_to, 0)," \
 	" left_from = NULL, left_to = NULL, skipped = 0, failed = 0," \
 	" round_started_at = clock_timestamp()"
 

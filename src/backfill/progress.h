@@ -8,7 +8,8 @@
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
-#include "backfill/range.h"
+#include "backfill/attempt.h"
+#include "backfill/window.h"
 
 /*
  * What a heap's backfill is at.
@@ -32,6 +33,7 @@ typedef struct Progress
 	int			round;			/* 0: not begun */
 	int64		next_block;
 	int64		end_block;		/* exclusive */
+	int64		ahead;			/* so many are done from next_block on */
 	int64		left_from;		/* blocks with rows left behind in this round; */
 	int64		left_to;		/* exclusive; equal: none */
 	int64		skipped;
@@ -68,8 +70,14 @@ extern bool migrate_progress_read(Oid heap, Progress *progress);
 /* The heap was opened: clamp to what is there, start over if it was rewritten. */
 extern void migrate_progress_adjust(Progress *progress, Relation heap);
 
-/* Account for a range, and end the round with its last. Returns the phase. */
-extern const char *migrate_progress_advance(Progress *progress, const RangeResult *result);
+/*
+ * Account for what a batch has done. The round has come to block "next" and done
+ * "ahead" blocks beyond; in those that it has newly passed some rows were left.
+ * Returns the phase.
+ */
+extern const char *migrate_progress_advance(Progress *progress, const Batch *batch,
+											BlockNumber next, int64 ahead,
+											const Left *left, bool is_over);
 
 /*
  * Begin another round, over what the last one had to leave to others. Returns the

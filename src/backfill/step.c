@@ -25,16 +25,24 @@
 #include "utils/timestamp.h"
 
 #include "backfill/attempt.h"
+#include "backfill/horizon.h"
+#include "backfill/meter.h"
 #include "backfill/progress.h"
+#include "backfill/pump.h"
+#include "backfill/range.h"
 #include "backfill/step.h"
 #include "backfill/throttle.h"
 #include "catalog/failure.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
+#include "guc.h"
 #include "shmem.h"
 
-/* A step reads no more blocks than this, be they empty. */
-#define MAX_BLOCKS_PER_STEP		8192
+/* Windows that a session has open at once. */
+#define MAX_OPEN_WINDOWS		8
+
+/* So often the horizon is waited for without asking who holds it back. */
+#define QUIET_HORIZON_WAITS		5
 
 /* How long to wait before another look at a lock, in milliseconds. */
 #define LOCK_WAIT				100
@@ -42,7 +50,6 @@
 /* Up to this many blocks stale rows are counted, beyond they are estimated. */
 #define MAX_BLOCKS_TO_COUNT		1024
 
-#define HELD_BY_RATE		"migrate.max_rows_per_second"
 #define HELD_BY_ROW_LOCKS	"locked rows"
 #define HELD_BY_OTHER		"another session at work"
 
@@ -51,6 +58,7 @@ migrate_backfill_init(Backfill *backfill, Oid root)
 {
 	memset(backfill, 0, sizeof(Backfill));
 	backfill->root = root;
+	backfill->context = CurrentMemoryContext;
 }
 
 static void
@@ -100,88 +108,125 @@ target_version(const Conversion *conversion)
 
 /* ---- a batch ---- */
 
+static void
+init_batch(Batch *batch, Backfill *backfill, Relation heap, Conversion *conversion)
+{
+	long		batch_time;
+
+	memset(batch, 0, sizeof(Batch));
+	batch->heap = heap;
+	batch->conversion = conversion;
+	migrate_page_init_staleness(&batch->staleness, heap, conversion, target_version(conversion));
+	batch->stop = backfill->stop;
+	batch->meter = &backfill->meter;
+	migrate_meter_begin(batch->meter, backfill->rows_left, &batch->rows_left, &batch_time);
+	batch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), batch_time);
+}
+
 /*
  * Blocks that reads have noted come before the others, out of turn: the round
  * comes by there all the same, and deals with what is left behind. One that is
  * not finished for lack of rows allowed goes on being noted.
  */
-static int64
-convert_noted(const Range *range)
-{
-	Range		one = *range;
-	RangeResult result;
-	int64		converted = 0;
-
-	while (!migrate_range_is_time_up(range) &&
-		   migrate_shmem_take_noted_block(RelationGetRelid(range->heap), range->from,
-										  range->to, &one.from))
-	{
-		char	   *before = migrate_failure_snapshot();
-
-		one.to = one.from + 1;
-		one.max_rows = range->max_rows > 0 ? range->max_rows - converted : 0;
-		if (!migrate_attempt_whole(&one, &result))
-			continue;
-		migrate_failure_forget_tried(RelationGetRelid(range->heap), one.from, result.next, before);
-		converted += result.converted;
-		if (result.next < one.to)
-			migrate_shmem_note_block(RelationGetRelid(range->heap), one.from);
-		if (range->max_rows > 0 && converted >= range->max_rows)
-			break;
-	}
-	return converted;
-}
-
-/* What is left of the batch goes on where the round is. */
 static void
-convert_next(const Range *range, int64 repaired, RangeResult *result)
+convert_noted(Batch *batch, const Progress *progress)
 {
-	Range		rest = *range;
+	Oid			heap_oid = RelationGetRelid(batch->heap);
+	BlockNumber block;
 
-	rest.to = Min(range->to, range->from + MAX_BLOCKS_PER_STEP);
-	rest.max_rows = range->max_rows > 0 ? range->max_rows - repaired : 0;
-	migrate_range_start(&rest, result);
-	if (rest.from < rest.to && (range->max_rows == 0 || rest.max_rows > 0))
+	while (!migrate_attempt_is_over(batch) &&
+		   migrate_shmem_take_noted_block(heap_oid, progress->next_block, progress->end_block,
+										  &block))
 	{
 		char	   *before = migrate_failure_snapshot();
 
-		migrate_attempt_range(&rest, result);
-		migrate_failure_forget_tried(RelationGetRelid(range->heap), rest.from, result->next,
-									 before);
+		if (migrate_attempt_block(batch, block))
+			migrate_failure_forget_tried(heap_oid, block, block + 1, before);
+		else
+			migrate_shmem_note_block(heap_oid, block);
 	}
-	result->converted += repaired;
-	result->repaired = repaired;
+	batch->repaired = batch->converted;
 }
 
-/* Returns the phase that the heap is in then. */
+/* Is there a place for one more window among those that the session has open? */
+static bool
+may_open_window(const Backfill *backfill)
+{
+	return migrate_pump_count_windows(backfill->pumps) < MAX_OPEN_WINDOWS;
+}
+
+/*
+ * Others can still see what was converted last: wait, and say who, if it takes long.
+ * False where there is nobody but who waits for us.
+ */
+static bool
+wait_for_horizon(Backfill *backfill, TransactionId xid)
+{
+	int			waits = backfill->horizon_waits++;
+	char	   *holder = NULL;
+
+	if (waits >= QUIET_HORIZON_WAITS && (holder = migrate_horizon_holder(xid)) == NULL)
+		return false;
+	wait_for(backfill, holder ? holder : "", Min(1L << Min(waits, 10), LOCK_WAIT));
+	return true;
+}
+
+/*
+ * What is left of the batch goes on where the round is. False if that has to wait for the
+ * horizon.
+ */
+static bool
+convert_next(Backfill *backfill, Batch *batch, Pump *pump)
+{
+	bool		may_open = may_open_window(backfill);
+	TransactionId held_by;
+	Window	   *window;
+
+	migrate_pump_tidy(pump, batch->heap);
+	window = migrate_pump_choose(pump, batch->heap, may_open, migrate_guc_wait_for_horizon,
+								 &held_by);
+	if (!TransactionIdIsValid(held_by))
+		backfill->horizon_waits = 0;
+	else if (wait_for_horizon(backfill, held_by))
+		return false;
+	else
+		window = migrate_pump_choose(pump, batch->heap, may_open, false, &held_by);
+	if (window != NULL && !migrate_attempt_is_over(batch))
+		migrate_attempt_pass(batch, window);
+	return true;
+}
+
+/* Returns the phase that the heap is in then; NULL where it waits. */
 static const char *
 convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progress *progress)
 {
-	TimestampTz begin = GetCurrentTimestamp();
-	Range		range = {
-		.heap = heap,
-		.conversion = conversion,
-		.target = target_version(conversion),
-		.stop = backfill->stop,
-	};
-	RangeResult result;
-	long		rest;
+	Pace	   *pace = &backfill->meter.pace;
+	Batch		batch;
+	Pump	   *pump;
+	BlockNumber next;
+	int64		ahead;
+	Left		left = {0};
+	bool		is_over;
+	bool		goes_on;
+	const char *phase;
 
 	migrate_progress_adjust(progress, heap);
-	range.from = progress->next_block;
-	range.to = progress->end_block;
-	range.max_rows = migrate_throttle_batch_rows(backfill->rows_left,
-												 backfill->max_rows_per_second);
-	range.deadline = TimestampTzPlusMilliseconds(begin, backfill->target_batch_time);
+	init_batch(&batch, backfill, heap, conversion);
+	pump = migrate_pump_get(&backfill->pumps, progress, backfill->context);
+	convert_noted(&batch, progress);
+	goes_on = convert_next(backfill, &batch, pump);
+	is_over = migrate_pump_advance(pump, &next, &ahead, &left);
+	backfill->converted = batch.converted;
+	backfill->failed = batch.failed;
+	if (!goes_on && batch.converted == 0)
+		return NULL;
 
-	convert_next(&range, convert_noted(&range), &result);
-	rest = migrate_throttle_rest(result.converted,
-								 TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp()),
-								 backfill->max_rows_per_second);
-	backfill->converted = result.converted;
-	backfill->failed = result.failed;
-	wait_for(backfill, rest > 0 ? HELD_BY_RATE : "", rest);
-	return migrate_progress_advance(progress, &result);
+	migrate_meter_end(&backfill->meter, heap, batch.converted);
+	wait_for(backfill, migrate_throttle_name(pace->reason), pace->rest);
+	phase = migrate_progress_advance(progress, &batch, next, ahead, &left, is_over);
+	if (strcmp(phase, PHASE_CONVERTING) != 0)
+		migrate_pump_forget(&backfill->pumps, progress->heap);
+	return phase;
 }
 
 /* A partition may have been detached since the heaps were noted. */
@@ -236,11 +281,26 @@ end_round(Backfill *backfill)
 	return BACKFILL_WAITING;
 }
 
+/* Is the server, or the operator, to be waited for before a batch? */
+static bool
+is_held_up(Backfill *backfill)
+{
+	long		wait;
+	ThrottleReason reason = migrate_meter_hold(&backfill->meter, backfill->root, &wait);
+
+	if (reason == THROTTLE_NONE)
+		return false;
+	wait_for(backfill, migrate_throttle_name(reason), wait);
+	return true;
+}
+
 static BackfillStatus
 convert_some(Backfill *backfill, List *heaps)
 {
 	ListCell   *lc;
 
+	if (is_held_up(backfill))
+		return BACKFILL_WORKED;
 	foreach(lc, heaps)
 	{
 		const char *phase = try_heap(backfill, lfirst_oid(lc));
@@ -386,7 +446,7 @@ remaining_in_heap(Relation heap)
 	if (conversion != NULL)
 		remaining = left_behind(heap, conversion, &progress) +
 			(progress.end_block - progress.next_block > MAX_BLOCKS_TO_COUNT
-			 ? estimate_stale(heap, progress.end_block - progress.next_block)
+			 ? estimate_stale(heap, progress.end_block - progress.next_block - progress.ahead)
 			 : count_stale(heap, conversion, progress.next_block, progress.end_block));
 	return remaining;
 }

@@ -7,6 +7,10 @@
 
 #include <signal.h>
 
+#include "nodes/pg_list.h"
+
+#include "backfill/meter.h"
+
 typedef enum BackfillStatus
 {
 	BACKFILL_NOTHING,			/* the table has no migration that is incomplete */
@@ -25,8 +29,6 @@ typedef struct Backfill
 
 	/* How to go about it; may be changed between steps. */
 	int64		rows_left;		/* to convert at most; 0: no limit */
-	int			max_rows_per_second;	/* 0: no limit */
-	int			target_batch_time;	/* milliseconds */
 	const volatile sig_atomic_t *stop;	/* NULL, or end the batch when it is set */
 
 	/* What the last step did. */
@@ -35,7 +37,12 @@ typedef struct Backfill
 	long		pause;			/* milliseconds to rest before the next step */
 	char		held_by[256];	/* what it waits for; empty: nothing */
 
-	int32		target;			/* private: the version last synced for */
+	/* Private to the module. */
+	Meter		meter;
+	int32		target;			/* the version last synced for */
+	List	   *pumps;			/* one for each heap that is under way */
+	int			horizon_waits;	/* in a row */
+	MemoryContext context;		/* what outlasts a step */
 } Backfill;
 
 extern void migrate_backfill_init(Backfill *backfill, Oid root);

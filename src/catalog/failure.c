@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 
 #include "catalog/failure.h"
 #include "catalog/store.h"
@@ -35,10 +36,7 @@ void
 migrate_failure_record(Oid heap, const char *migration, const char *key,
 					   ItemPointer tid, int sqlerrcode, const char *message)
 {
-	static SPIPlanPtr plan = NULL;
-
-	migrate_store_execute_latest(&plan,
-								 "INSERT INTO migrate.failure AS f"
+	migrate_store_execute("INSERT INTO migrate.failure AS f"
 								 " (relation, migration, row_key, row_tid, sqlstate, message)"
 								 " VALUES ($1, $2, $3::jsonb, $4, $5, $6)"
 								 " ON CONFLICT (relation, migration, row_key) DO UPDATE"
@@ -50,13 +48,58 @@ migrate_failure_record(Oid heap, const char *migration, const char *key,
 											store_text(message)));
 }
 
+static StoreArg
+store_tid_array(List *rows)
+{
+	Datum	   *elements = palloc(list_length(rows) * sizeof(Datum));
+	ListCell   *lc;
+
+	foreach(lc, rows)
+		elements[foreach_current_index(lc)] = PointerGetDatum(&((FailedRow *) lfirst(lc))->tid);
+	return store_datum(TIDARRAYOID,
+					   PointerGetDatum(construct_array(elements, list_length(rows), TIDOID,
+													   sizeof(ItemPointerData), false,
+													   TYPALIGN_SHORT)), false);
+}
+
+/* Keys of different rows may look the same, where the output of a type says too little. */
+void
+migrate_failure_record_all(Oid heap, List *rows)
+{
+	List	   *migrations = NIL;
+	List	   *keys = NIL;
+	List	   *codes = NIL;
+	List	   *messages = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		FailedRow  *row = lfirst(lc);
+
+		migrations = lappend(migrations, unconstify(char *, row->migration));
+		keys = lappend(keys, unconstify(char *, row->key));
+		codes = lappend(codes, pstrdup(unpack_sql_state(row->sqlerrcode)));
+		messages = lappend(messages, unconstify(char *, row->message));
+	}
+	migrate_store_execute("INSERT INTO migrate.failure AS f"
+						  " (relation, migration, row_key, row_tid, sqlstate, message)"
+						  " SELECT DISTINCT ON (r.migration, r.key::jsonb)"
+						  "  $1, r.migration, r.key::jsonb, r.tid, r.sqlstate, r.message"
+						  " FROM unnest($2, $3, $4, $5, $6)"
+						  "  AS r (migration, key, tid, sqlstate, message)"
+						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
+						  " SET row_tid = excluded.row_tid, sqlstate = excluded.sqlstate,"
+						  "  message = excluded.message,"
+						  "  attempts = f.attempts + 1, recorded_by = pg_current_xact_id()",
+						  STORE_ARGS(store_relation(heap), store_text_array(migrations),
+									 store_text_array(keys), store_tid_array(rows),
+									 store_text_array(codes), store_text_array(messages)));
+}
+
 void
 migrate_failure_forget(Oid heap, ItemPointer tid)
 {
-	static SPIPlanPtr plan = NULL;
-
-	migrate_store_execute_latest(&plan,
-								 "DELETE FROM migrate.failure"
+	migrate_store_execute("DELETE FROM migrate.failure"
 								 " WHERE relation = $1 AND row_tid = $2",
 								 STORE_ARGS(store_relation(heap), store_tid(tid)));
 }
@@ -102,13 +145,16 @@ migrate_failure_displace(Oid heap)
 						  STORE_ARGS(store_relation(heap)));
 }
 
+/* What was found since the round began, in the building of an index for one, stays. */
 void
 migrate_failure_forget_displaced(Oid heap)
 {
 	migrate_store_execute("DELETE FROM migrate.failure"
-						  " WHERE ctid IN (SELECT ctid FROM migrate.failure"
-						  "  WHERE relation = $1 AND row_tid IS NULL"
-						  "  FOR UPDATE SKIP LOCKED)",
+						  " WHERE ctid IN (SELECT f.ctid FROM migrate.failure f"
+						  "  JOIN migrate.backfill b USING (relation)"
+						  "  WHERE f.relation = $1 AND f.row_tid IS NULL"
+						  "  AND f.first_seen < b.round_started_at"
+						  "  FOR UPDATE OF f SKIP LOCKED)",
 						  STORE_ARGS(store_relation(heap)));
 }
 

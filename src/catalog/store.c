@@ -29,6 +29,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
@@ -36,7 +37,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -246,23 +249,87 @@ migrate_store_relation_owner(Oid relid)
 
 /* ---- statements ---- */
 
-/* Under READ COMMITTED the server sees to that; in parallel mode nothing is changed. */
-static bool
-has_old_snapshot(void)
+/*
+ * Plans are kept, for the steps of a migration ask the same again and again, the
+ * contract while it holds the table: to plan takes much longer than to look. They
+ * are generic, which is what our small tables want, and the server makes them anew
+ * when it has to. Of texts with names in them there are many: so not all are kept.
+ */
+#define MAX_KEPT_PLANS	300
+
+typedef struct KeptPlan
 {
-	return IsolationUsesXactSnapshot() && !IsInParallelMode();
+	uint64		hash;			/* hash key: of the text */
+	char	   *sql;			/* NULL: not made yet */
+	SPIPlanPtr	plan;
+	int			nargs;
+	Oid			types[FUNC_MAX_ARGS];
+} KeptPlan;
+
+static HTAB *kept_plans = NULL;
+
+static bool
+is_plan_of(const KeptPlan *kept, const char *sql, int nargs, const Oid *types)
+{
+	return kept->sql != NULL && strcmp(kept->sql, sql) == 0 && kept->nargs == nargs &&
+		memcmp(kept->types, types, nargs * sizeof(Oid)) == 0;
 }
 
-static int
-execute_with_latest_snapshot(const char *sql, int nargs, Oid *types, Datum *values,
-							 const char *nulls)
+static SPIPlanPtr
+make_plan(const char *sql, int nargs, Oid *types)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
 
 	if (plan == NULL)
-		return SPI_result;
-	return SPI_execute_snapshot(plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
-								false, true, 0);
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+static void
+keep_plan(KeptPlan *kept, const char *sql, int nargs, const Oid *types, SPIPlanPtr plan)
+{
+	kept->nargs = nargs;
+	memcpy(kept->types, types, nargs * sizeof(Oid));
+	SPI_keepplan(plan);
+	kept->plan = plan;
+	kept->sql = MemoryContextStrdup(TopMemoryContext, sql);
+}
+
+static SPIPlanPtr
+get_plan(const char *sql, int nargs, Oid *types)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) sql, strlen(sql), 0);
+	KeptPlan   *kept;
+	SPIPlanPtr	plan;
+	bool		found;
+
+	if (kept_plans == NULL)
+	{
+		HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(KeptPlan)};
+
+		kept_plans = hash_create("migrate plans", 64, &control, HASH_ELEM | HASH_BLOBS);
+	}
+	kept = hash_search(kept_plans, &hash, HASH_FIND, NULL);
+	if (kept != NULL && is_plan_of(kept, sql, nargs, types))
+		return kept->plan;
+	plan = make_plan(sql, nargs, types);
+	if (kept != NULL || hash_get_num_entries(kept_plans) >= MAX_KEPT_PLANS)
+		return plan;
+	kept = hash_search(kept_plans, &hash, HASH_ENTER, &found);
+	kept->sql = NULL;
+	keep_plan(kept, sql, nargs, types, plan);
+	return plan;
+}
+
+/*
+ * The snapshot for a statement that is to see what is committed by now. READ
+ * COMMITTED takes such a one anyway; in parallel mode nothing is changed.
+ */
+static Snapshot
+snapshot_of_now(void)
+{
+	return IsolationUsesXactSnapshot() && !IsInParallelMode()
+		? GetLatestSnapshot() : InvalidSnapshot;
 }
 
 /* Run within SPI; the result is in SPI_tuptable. */
@@ -281,10 +348,8 @@ migrate_store_spi(const char *sql, int nargs, const StoreArg *args)
 		values[i] = args[i].value;
 		nulls[i] = args[i].isnull ? 'n' : ' ';
 	}
-	if (has_old_snapshot())
-		rc = execute_with_latest_snapshot(sql, nargs, types, values, nulls);
-	else
-		rc = SPI_execute_with_args(sql, nargs, types, values, nulls, false, 0);
+	rc = SPI_execute_snapshot(get_plan(sql, nargs, types), values, nulls, snapshot_of_now(),
+							  InvalidSnapshot, false, true, 0);
 	if (rc < 0)
 		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
 	return SPI_processed;
@@ -303,53 +368,6 @@ migrate_store_execute(const char *sql, int nargs, const StoreArg *args)
 	migrate_store_become_owner(&self);
 	SPI_connect();
 	rows = migrate_store_spi(sql, nargs, args);
-	SPI_finish();
-	migrate_store_become_self(&self);
-	return rows;
-}
-
-static SPIPlanPtr
-keep_plan(const char *sql, int nargs, Oid *types)
-{
-	SPIPlanPtr	plan = SPI_prepare(sql, nargs, types);
-
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
-	return plan;
-}
-
-/*
- * Run one statement on our tables that sees what is committed by now, whatever
- * the isolation level of the transaction: for whom it speaks of rows that the
- * transaction has got hold of, not of those that it is to see. It is run row by
- * row, so its plan is kept, at "plan".
- */
-uint64
-migrate_store_execute_latest(SPIPlanPtr *plan, const char *sql, int nargs, const StoreArg *args)
-{
-	StoreIdentity self;
-	Oid			types[FUNC_MAX_ARGS];
-	Datum		values[FUNC_MAX_ARGS];
-	char		nulls[FUNC_MAX_ARGS] = {0};
-	uint64		rows;
-	int			rc;
-
-	for (int i = 0; i < nargs; i++)
-	{
-		types[i] = args[i].type;
-		values[i] = args[i].value;
-		nulls[i] = args[i].isnull ? 'n' : ' ';
-	}
-	migrate_store_become_owner(&self);
-	SPI_connect();
-	if (*plan == NULL)
-		*plan = keep_plan(sql, nargs, types);
-	rc = SPI_execute_snapshot(*plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
-							  false, false, 0);
-	if (rc < 0)
-		elog(ERROR, "could not run \"%s\": %s", sql, SPI_result_code_string(rc));
-	rows = SPI_processed;
 	SPI_finish();
 	migrate_store_become_self(&self);
 	return rows;

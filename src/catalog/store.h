@@ -57,8 +57,6 @@ extern Oid	migrate_store_relation_owner(Oid relid);
 extern uint64 migrate_store_spi(const char *sql, int nargs, const StoreArg *args);
 
 extern uint64 migrate_store_execute(const char *sql, int nargs, const StoreArg *args);
-extern uint64 migrate_store_execute_latest(SPIPlanPtr *plan, const char *sql,
-										   int nargs, const StoreArg *args);
 extern char *migrate_store_fetch(const char *sql, int nargs, const StoreArg *args);
 extern bool migrate_store_fetch_row(const char *sql, int nargs, const StoreArg *args,
 									int ncolumns, char **columns);

@@ -274,9 +274,8 @@ migrate_conversion_get(Oid relid)
  * Completion has waited for the snapshots that were older (lifecycle/complete.c),
  * but for those of sessions that sit in migrate.wait(): this is for them.
  *
- * A number that this server has not given out yet is another's, of a dump that
- * was restored here. Whoever sees restored rows sees them converted. (One that
- * this server has given out, too, can only make us more careful.)
+ * A number that has yet to be given out is of another server, from where the rows came
+ * in a dump: converted, as all that sees them here.
  */
 static bool
 is_seen(FullTransactionId completed)

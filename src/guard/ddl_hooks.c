@@ -17,6 +17,9 @@
 #include "catalog/dependency.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -25,13 +28,17 @@
 #include "convert/expression.h"
 #include "guard/ddl_follow.h"
 #include "guard/ddl_hooks.h"
-#include "guard/dependencies.h"
 #include "guard/drop_guard.h"
+#include "guard/expression_dependencies.h"
+#include "guard/function_guard.h"
 #include "guard/index_guard.h"
+#include "guard/inherit_guard.h"
 #include "guard/partitions.h"
+#include "guard/statement.h"
 #include "guard/table_copy.h"
 #include "guard/trigger_guard.h"
 #include "guc.h"
+#include "migrate.h"
 
 static object_access_hook_type next_object_access_hook = NULL;
 static ProcessUtility_hook_type next_process_utility_hook = NULL;
@@ -41,6 +48,32 @@ static bool
 is_internal_drop(void *arg)
 {
 	return (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0;
+}
+
+static void
+check_altered(Oid class, Oid oid, int subid, void *arg)
+{
+	if (class == InheritsRelationId)
+		migrate_inherit_guard_check(oid, ((ObjectAccessPostAlter *) arg)->auxiliary_id);
+	else
+		migrate_drop_guard_check_alter(class, oid, subid);
+	if (class == TriggerRelationId)
+		migrate_trigger_guard_check_altered(oid);
+}
+
+static void
+follow_altered(Oid class, Oid oid, int subid)
+{
+	if (class == RelationRelationId && subid != 0)
+		migrate_ddl_follow_alter_column(oid, subid);
+	else if (class == RelationRelationId)
+		migrate_ddl_follow_alter_relation(oid);
+	else if (class == ConstraintRelationId)
+		migrate_ddl_follow_alter_constraint(oid);
+	else if (class == TriggerRelationId)
+		migrate_ddl_follow_alter_trigger(oid);
+	else if (class == ProcedureRelationId)
+		migrate_function_guard_check(oid);
 }
 
 static void
@@ -55,17 +88,16 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 	{
 		if (migrate_guc_guard)
 			migrate_drop_guard_check_drop(class, oid, subid);
-		if (class == RelationRelationId && subid == 0 && !is_internal_drop(arg))
+		if (class == RelationRelationId && subid != 0)
+			migrate_ddl_follow_drop_column(oid, subid);
+		else if (class == RelationRelationId && !is_internal_drop(arg))
 			migrate_ddl_follow_drop_table(oid);
 	}
 	else if (access == OAT_POST_ALTER)
 	{
 		if (migrate_guc_guard)
-			migrate_drop_guard_check_alter(class, oid, subid);
-		if (class == RelationRelationId && subid != 0)
-			migrate_ddl_follow_alter_column(oid, subid);
-		else if (class == RelationRelationId)
-			migrate_ddl_follow_alter_table(oid);
+			check_altered(class, oid, subid, arg);
+		follow_altered(class, oid, subid);	/* the command counter may have moved then */
 	}
 	else if (access == OAT_POST_CREATE && migrate_guc_guard)
 	{
@@ -74,44 +106,20 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 		else if (class == RelationRelationId && subid == 0 && migrate_conversion_any())
 			migrate_index_guard_check_create(oid);
 	}
-	if (class == TriggerRelationId && access == OAT_POST_CREATE)
+	if (class == ProcedureRelationId && access == OAT_POST_CREATE)
+		migrate_function_guard_check(oid);	/* or CREATE OR REPLACE */
+	else if (class == TriggerRelationId && access == OAT_POST_CREATE)
 		migrate_trigger_guard_check_created(oid);
-	else if (class == TriggerRelationId && access == OAT_POST_ALTER)
-		migrate_trigger_guard_check_altered(oid);
 }
 
-static bool
-drops_tables(Node *statement)
+/* The write trigger, made by a restore: expand is not done when it makes it. */
+static RangeVar *
+table_of_write_trigger(Node *statement)
 {
-	if (IsA(statement, DropOwnedStmt))
-		return true;
-	return IsA(statement, DropStmt) &&
-		(((DropStmt *) statement)->removeType == OBJECT_TABLE ||
-		 ((DropStmt *) statement)->removeType == OBJECT_SCHEMA);
-}
-
-/* Does it enable or disable all triggers of a table, or all but the server's own? */
-static bool
-switches_triggers(Node *statement)
-{
-	ListCell   *lc;
-
-	if (!IsA(statement, AlterTableStmt))
-		return false;
-	foreach(lc, ((AlterTableStmt *) statement)->cmds)
-	{
-		switch (lfirst_node(AlterTableCmd, lc)->subtype)
-		{
-			case AT_EnableTrigAll:
-			case AT_EnableTrigUser:
-			case AT_DisableTrigAll:
-			case AT_DisableTrigUser:
-				return true;
-			default:
-				break;
-		}
-	}
-	return false;
+	if (!IsA(statement, CreateTrigStmt) ||
+		strcmp(((CreateTrigStmt *) statement)->trigname, MIGRATE_TRIGGER_NAME) != 0)
+		return NULL;
+	return copyObject(((CreateTrigStmt *) statement)->relation);
 }
 
 /* Can the text of an expression read differently after it? */
@@ -128,11 +136,7 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			QueryEnvironment *environment, DestReceiver *dest,
 			QueryCompletion *completion)
 {
-	Node	   *statement = pstmt->utilityStmt;
-	Node	   *drop = drops_tables(statement) ? statement : NULL;
-	Node	   *before = migrate_drop_guard_expect_tables(drop);
-	bool		triggers =
-		migrate_drop_guard_expect_switched_triggers(switches_triggers(statement));
+	Node	   *outer = migrate_statement_begin(pstmt->utilityStmt);
 
 	PG_TRY();
 	{
@@ -145,8 +149,7 @@ run_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	}
 	PG_FINALLY();
 	{
-		(void) migrate_drop_guard_expect_tables(before);
-		(void) migrate_drop_guard_expect_switched_triggers(triggers);
+		migrate_statement_end(outer);
 	}
 	PG_END_TRY();
 }
@@ -158,26 +161,32 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   QueryEnvironment *environment, DestReceiver *dest,
 				   QueryCompletion *completion)
 {
+	RangeVar   *restored = IsBinaryUpgrade ? NULL : table_of_write_trigger(pstmt->utilityStmt);
 	RangeVar   *switched = NULL;
+	bool		with_references = false;
 	List	   *partitions = NIL;
 	List	   *conversions = NIL;
 	List	   *copies = NIL;
 
-	if (migrate_guc_guard && !IsBinaryUpgrade)
-	{
-		migrate_dependencies_expect(pstmt->utilityStmt);
+	if (!IsBinaryUpgrade)
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+	if (migrate_guc_guard && !IsBinaryUpgrade)
 		copies = migrate_table_copies_expect(pstmt->utilityStmt);
-	}
 	if (renames(pstmt->utilityStmt) && migrate_conversion_any())
 		conversions = migrate_expression_before_rename();
-	if (migrate_guc_guard && switches_triggers(pstmt->utilityStmt))
+	if (migrate_guc_guard && migrate_statement_switches_triggers(pstmt->utilityStmt))
+	{
 		switched = copyObject(((AlterTableStmt *) pstmt->utilityStmt)->relation);
+		with_references = !superuser() ||
+			!migrate_statement_disables_all_triggers(pstmt->utilityStmt);
+	}
 	run_utility(pstmt, query, read_only_tree, context, params, environment, dest, completion);
+	if (restored != NULL)
+		migrate_record_dependencies_restored(restored);
 	migrate_partitions_follow(partitions);
 	migrate_table_copies_follow(copies);
 	if (switched != NULL)
-		migrate_ddl_follow_switch_triggers(switched);
+		migrate_ddl_follow_switch_triggers(switched, with_references);
 	if (conversions == NIL)
 		return;
 	CommandCounterIncrement();

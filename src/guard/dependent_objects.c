@@ -101,7 +101,7 @@ resolve_rule(ObjectAddress *object)
 	return true;
 }
 
-/* Does a constraint of the heap itself name no columns but those asked for? */
+/* Does a constraint of the heap itself name no columns but those asked for, and the system's? */
 static bool
 is_own_constraint(const Search *search, HeapTuple tuple)
 {
@@ -114,8 +114,12 @@ is_own_constraint(const Search *search, HeapTuple tuple)
 		return false;
 	array = DatumGetArrayTypeP(conkey);
 	for (int i = 0; i < ARR_DIMS(array)[0]; i++)
-		if (!bms_is_member(((int16 *) ARR_DATA_PTR(array))[i], search->attnums))
+	{
+		AttrNumber	attno = ((int16 *) ARR_DATA_PTR(array))[i];
+
+		if (attno > 0 && !bms_is_member(attno, search->attnums))
 			return false;
+	}
 	return true;
 }
 

@@ -24,11 +24,12 @@
 #include "access/htup_details.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
-#include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_am_d.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
@@ -41,54 +42,8 @@
 #include "convert/conversion.h"
 #include "guard/catalog_row.h"
 #include "guard/drop_guard.h"
+#include "guard/statement.h"
 #include "migrate.h"
-
-/* The statement at work, where it is one that drops whole tables. */
-static Node *dropping_tables = NULL;
-
-Node *
-migrate_drop_guard_expect_tables(Node *statement)
-{
-	Node	   *before = dropping_tables;
-
-	dropping_tables = statement;
-	return before;
-}
-
-static bool
-names_table(const DropStmt *statement, Node *object, Oid relid)
-{
-	if (statement->removeType == OBJECT_SCHEMA)
-		return get_namespace_oid(strVal(object), true) == get_rel_namespace(relid);
-	object = (Node *) makeRangeVarFromNameList(castNode(List, object));
-	return RangeVarGetRelid((RangeVar *) object, NoLock, true) == relid;
-}
-
-/* Is that table among those being dropped, or but hit by CASCADE? */
-static bool
-is_dropping(Oid relid)
-{
-	ListCell   *lc;
-
-	if (dropping_tables == NULL || !IsA(dropping_tables, DropStmt))
-		return dropping_tables != NULL;
-	foreach(lc, ((DropStmt *) dropping_tables)->objects)
-		if (names_table((DropStmt *) dropping_tables, lfirst(lc), relid))
-			return true;
-	return false;
-}
-
-/* Is it one that enables or disables all triggers of a table, whatever their names? */
-static bool switching_triggers = false;
-
-bool
-migrate_drop_guard_expect_switched_triggers(bool expect)
-{
-	bool		before = switching_triggers;
-
-	switching_triggers = expect;
-	return before;
-}
 
 /* ---- what is guarded ---- */
 
@@ -158,8 +113,9 @@ proven_migration(const Conversion *conversion, const char *constraint)
 
 /* ---- refusing ---- */
 
-static void
-refuse(const char *verb, const char *object, const LiveMigration *live, const char *why)
+void
+migrate_drop_guard_refuse(const char *verb, const char *object,
+						  const LiveMigration *live, const char *why)
 {
 	char	   *name = quote_literal_cstr(live->name);
 
@@ -179,13 +135,13 @@ refuse_column(const char *verb, const Conversion *conversion, AttrNumber attnum)
 								  get_rel_name(conversion->relid));
 
 	if (attnum == conversion->version_attno)
-		refuse(verb, object, &conversion->live[0], use_of_version_column);
+		migrate_drop_guard_refuse(verb, object, &conversion->live[0], use_of_version_column);
 	for (int i = 0; i < conversion->nlive; i++)
 	{
 		const char *use = use_of_column(&conversion->live[i], attnum);
 
 		if (use != NULL)
-			refuse(verb, object, &conversion->live[i], use);
+			migrate_drop_guard_refuse(verb, object, &conversion->live[i], use);
 	}
 }
 
@@ -203,7 +159,7 @@ live_names(const Conversion *conversion)
 static void
 refuse_table(const Conversion *conversion)
 {
-	refuse("drop", psprintf("table \"%s\"", get_rel_name(conversion->relid)),
+	migrate_drop_guard_refuse("drop", psprintf("table \"%s\"", get_rel_name(conversion->relid)),
 		   &conversion->live[0],
 		   psprintf("Live migrations of the table: %s.", live_names(conversion)));
 }
@@ -216,9 +172,9 @@ static void
 refuse_part(const char *verb, const char *kind, const char *name,
 			const Conversion *conversion, const LiveMigration *live, const char *why)
 {
-	if (is_dropping(conversion->root))
+	if (migrate_statement_is_dropping(conversion->root))
 		refuse_table(conversion);
-	refuse(verb, psprintf("%s \"%s\" of table \"%s\"", kind, name,
+	migrate_drop_guard_refuse(verb, psprintf("%s \"%s\" of table \"%s\"", kind, name,
 						  get_rel_name(conversion->relid)), live, why);
 }
 
@@ -278,7 +234,7 @@ on_drop_index(Oid oid)
 									STORE_ARGS(store_oid(oid)));
 	if (migration == NULL)
 		return;
-	if (is_dropping(conversion->root))
+	if (migrate_statement_is_dropping(conversion->root))
 		refuse_table(conversion);
 	ereport(ERROR,
 			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
@@ -306,7 +262,7 @@ on_drop_constraint(Oid oid)
 		return;
 	if (compat_not_null_column(tuple) == conversion->version_attno)
 	{
-		if (is_dropping(conversion->root))
+		if (migrate_statement_is_dropping(conversion->root))
 			refuse_table(conversion);
 		refuse_column("drop NOT NULL of", conversion, conversion->version_attno);
 	}
@@ -335,6 +291,31 @@ on_drop_trigger(Oid oid)
 					&conversion->live[0], "It keeps both forms in step on every write.");
 }
 
+static bool
+follows_generated(const LiveMigration *live, AttrNumber attnum)
+{
+	ListCell   *lc;
+
+	foreach(lc, live->ups)
+		if (((Assignment *) lfirst(lc))->target == attnum && ((Assignment *) lfirst(lc))->generated)
+			return true;
+	return false;
+}
+
+/* SET EXPRESSION drops what the server keeps as its default, DROP EXPRESSION alters the column. */
+static void
+check_generated(const Conversion *conversion, AttrNumber attnum)
+{
+	const FormData_pg_attribute *attr = TupleDescAttr(conversion->tupdesc, attnum - 1);
+
+	for (int i = 0; i < conversion->nlive; i++)
+		if (use_of_column(&conversion->live[i], attnum) != NULL ||
+			follows_generated(&conversion->live[i], attnum))
+			refuse_part("alter the expression of", "column", NameStr(attr->attname), conversion,
+						&conversion->live[i],
+						"Rows were converted by what it computes now, and stale ones read as that.");
+}
+
 /*
  * SET DEFAULT and DROP COLUMN come here too: the server drops the old default
  * first. By its default the write trigger knows that a statement did not say a
@@ -349,10 +330,18 @@ on_drop_default(Oid oid)
 	if (!OidIsValid(column.objectId))
 		return;
 	conversion = guarded_conversion(column.objectId);
-	if (conversion == NULL || column.objectSubId != conversion->version_attno)
+	if (conversion == NULL)
 		return;
-	if (dropping_tables != NULL && conversion->root != column.objectId)
+	if (migrate_statement_is_dropping_tables() && conversion->root != column.objectId)
 		return;					/* goes with its partition */
+	if (column.objectSubId != conversion->version_attno)
+	{
+		const char *name = get_attname(column.objectId, column.objectSubId, false);
+
+		if (migrate_statement_is_recomputing(name))
+			check_generated(conversion, column.objectSubId);
+		return;
+	}
 	refuse_part("alter or drop", "column",
 				get_attname(column.objectId, column.objectSubId, false), conversion,
 				&conversion->live[0], use_of_version_column);
@@ -386,13 +375,15 @@ migrate_drop_guard_check_drop(Oid class, Oid oid, int subid)
 
 /* ---- altering ---- */
 
+/* With USING other values are stored than those of which the other form was made. */
 static const char *
 column_change(Form_pg_attribute old, Form_pg_attribute new)
 {
 	if (strcmp(NameStr(old->attname), NameStr(new->attname)) != 0)
 		return "rename";
 	if (old->atttypid != new->atttypid || old->atttypmod != new->atttypmod ||
-		old->attcollation != new->attcollation)
+		old->attcollation != new->attcollation ||
+		migrate_statement_is_recomputing(NameStr(old->attname)))
 		return "alter the type of";
 	return NULL;
 }
@@ -412,15 +403,25 @@ on_alter_column(Oid relid, AttrNumber attnum)
 	before = (Form_pg_attribute) GETSTRUCT(old);
 	after = (Form_pg_attribute) GETSTRUCT(new);
 	change = column_change(before, after);
-	if (change == NULL && before->attnotnull == after->attnotnull)
+	if (change == NULL && before->attnotnull == after->attnotnull &&
+		before->attgenerated == after->attgenerated)
 		return;
 	conversion = guarded_conversion(relid);
 	if (conversion == NULL)
 		return;
+	if (before->attgenerated && !after->attgenerated)
+		check_generated(conversion, attnum);
 	if (change != NULL)
 		refuse_column(change, conversion, attnum);
 	else if (attnum == conversion->version_attno && !after->attnotnull)
 		refuse_column("drop NOT NULL of", conversion, attnum);
+}
+
+/* The trigger that checks a REFERENCES of a migration until there is a foreign key. */
+static bool
+is_reference_trigger(Form_pg_trigger trigger)
+{
+	return trigger->tgfoid == migrate_store_function("reference_trigger", 0, NULL);
 }
 
 /*
@@ -431,13 +432,17 @@ static bool
 stays_enabled(Form_pg_trigger before, Form_pg_trigger after)
 {
 	return before->tgenabled == after->tgenabled ||
-		after->tgenabled == TRIGGER_FIRES_ALWAYS || switching_triggers;
+		after->tgenabled == TRIGGER_FIRES_ALWAYS ||
+		(after->tgenabled == TRIGGER_FIRES_ON_ORIGIN && is_reference_trigger(after)) ||
+		migrate_statement_is_switching_triggers();
 }
 
+/* Our catalog follows the name of one that checks REFERENCES. */
 static bool
 is_same_trigger(Form_pg_trigger before, Form_pg_trigger after)
 {
-	return strcmp(NameStr(before->tgname), NameStr(after->tgname)) == 0 &&
+	return (strcmp(NameStr(before->tgname), NameStr(after->tgname)) == 0 ||
+			is_reference_trigger(before)) &&
 		stays_enabled(before, after) &&
 		before->tgfoid == after->tgfoid && before->tgtype == after->tgtype;
 }
@@ -452,11 +457,12 @@ on_alter_trigger(Oid oid)
 	Form_pg_trigger after;
 	Conversion *conversion;
 
-	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+	if (!migrate_conversion_any() || !HeapTupleIsValid(old) || !HeapTupleIsValid(new))
 		return;
 	before = (Form_pg_trigger) GETSTRUCT(old);
 	after = (Form_pg_trigger) GETSTRUCT(new);
-	if (!migrate_migration_is_trigger_name(NameStr(before->tgname)))
+	if (!migrate_migration_is_trigger_name(NameStr(before->tgname)) &&
+		!is_reference_trigger(before))
 		return;
 	if (is_same_trigger(before, after))
 		return;
@@ -464,7 +470,9 @@ on_alter_trigger(Oid oid)
 	if (conversion != NULL)
 		refuse_part(before->tgenabled != after->tgenabled ? "disable" : "alter",
 					"trigger", NameStr(before->tgname), conversion, &conversion->live[0],
-					"It keeps both forms in step on every write.");
+					is_reference_trigger(before)
+					? "It holds writes of the new form to what they refer to. DROP TRIGGER gives that constraint up."
+					: "It keeps both forms in step on every write.");
 }
 
 static void
@@ -491,6 +499,80 @@ on_alter_constraint(Oid oid)
 					"It is the proof that no stale row is left, and known by its name.");
 }
 
+/* What stands in for a declared index is known by its name, and goes at completion. */
+static void
+on_alter_index(Form_pg_class before, Form_pg_class after)
+{
+	Oid			relid = IndexGetRelation(before->oid, true);
+	Conversion *conversion;
+
+	if (strcmp(NameStr(before->relname), NameStr(after->relname)) == 0 ||
+		strncmp(NameStr(before->relname), MIGRATE_INDEX_PREFIX "_",
+				strlen(MIGRATE_INDEX_PREFIX "_")) != 0)
+		return;
+	conversion = OidIsValid(relid) ? guarded_conversion(relid) : NULL;
+	if (conversion != NULL)
+		refuse_part("rename", "index", NameStr(before->relname), conversion, &conversion->live[0],
+					"It is there until the migration is complete, and known by its name.");
+}
+
+static void
+on_alter_kind(Form_pg_class before, Form_pg_class after)
+{
+	Conversion *conversion;
+	char	   *table;
+
+	if (before->reloftype == after->reloftype && before->relam == after->relam)
+		return;
+	conversion = guarded_conversion(before->oid);
+	if (conversion == NULL)
+		return;
+	table = psprintf("table \"%s\"", NameStr(before->relname));
+	if (OidIsValid(after->reloftype))
+		migrate_drop_guard_refuse("give a type to", table, &conversion->live[0],
+								  "Columns of a typed table cannot be dropped.");
+	if (after->relam != HEAP_TABLE_AM_OID)
+		migrate_drop_guard_refuse("change the access method of", table, &conversion->live[0],
+								  "Rows are converted in tables of access method \"heap\" only.");
+}
+
+/* A table as such, or an index. */
+static void
+on_alter_relation(Oid oid)
+{
+	HeapTuple	old = migrate_catalog_row(RelationRelationId, ClassOidIndexId,
+										  Anum_pg_class_oid, oid, NULL);
+	HeapTuple	new = migrate_catalog_row(RelationRelationId, ClassOidIndexId,
+										  Anum_pg_class_oid, oid, SnapshotSelf);
+	Form_pg_class before;
+
+	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+		return;
+	before = (Form_pg_class) GETSTRUCT(old);
+	if (before->relkind == RELKIND_INDEX)
+		on_alter_index(before, (Form_pg_class) GETSTRUCT(new));
+	else if (before->relkind == RELKIND_RELATION)
+		on_alter_kind(before, (Form_pg_class) GETSTRUCT(new));
+}
+
+/* All that is ours is found by the name of its schema. */
+static void
+on_alter_schema(Oid oid)
+{
+	HeapTuple	new = migrate_catalog_row(NamespaceRelationId, NamespaceOidIndexId,
+										  Anum_pg_namespace_oid, oid, SnapshotSelf);
+
+	if (strcmp(get_namespace_name(oid), MIGRATE_SCHEMA) != 0 || !HeapTupleIsValid(new) ||
+		strcmp(NameStr(((Form_pg_namespace) GETSTRUCT(new))->nspname), MIGRATE_SCHEMA) == 0 ||
+		!OidIsValid(migrate_store_extension_owner()))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("cannot rename schema \"%s\" of extension \"%s\"",
+					MIGRATE_SCHEMA, MIGRATE_EXTENSION),
+			 errhint("The extension knows what is its own by that name.")));
+}
+
 void
 migrate_drop_guard_check_alter(Oid class, Oid oid, int subid)
 {
@@ -499,6 +581,11 @@ migrate_drop_guard_check_alter(Oid class, Oid oid, int subid)
 		case RelationRelationId:
 			if (subid != 0)
 				on_alter_column(oid, subid);
+			else
+				on_alter_relation(oid);
+			break;
+		case NamespaceRelationId:
+			on_alter_schema(oid);
 			break;
 		case TriggerRelationId:
 			on_alter_trigger(oid);

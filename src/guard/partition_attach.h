@@ -19,4 +19,10 @@ extern Oid	migrate_partition_prepare(const RangeVar *parent, const RangeVar *nam
 /* An error where a relation is or has a partition of a kind whose rows cannot be converted. */
 extern void migrate_partition_check(const Conversion *conversion);
 
+/*
+ * What drops a table's constraints that ask the extension whether a row is excused, or
+ * its version supported: actions of ALTER TABLE.
+ */
+extern List *migrate_partition_checks(Oid relid);
+
 #endif							/* MIGRATE_GUARD_PARTITION_ATTACH_H */

@@ -10,7 +10,9 @@
  * version, and our lock keeps an expand away. A partition that is dropped, and
  * not detached, needs none of this.
  *
- * One that comes is made ready first (partition_attach.c).
+ * One that leaves keeps its constraints that are in force, and plain indexes. One that
+ * comes is made ready first (partition_attach.c). With the guard off none is held up,
+ * or made ready.
  *
  * By its default the row version says nothing where the trigger stands, and the
  * newest version where it does not. A partition has a default of its own, which
@@ -35,6 +37,7 @@
 #include "guard/partition_attach.h"
 #include "guard/partitions.h"
 #include "guard/table_copy.h"
+#include "guc.h"
 #include "migrate.h"
 
 /* A partition that is to come or to go. */
@@ -150,7 +153,7 @@ expect_detached(Oid relid, bool is_finalized)
 
 	if (conversion == NULL || !compat_is_relation_owner(conversion->root, GetUserId()))
 		return NULL;
-	if (!is_finalized)
+	if (!is_finalized && migrate_guc_guard)
 		check_converted(conversion);
 	partition = make_partition(relid, false);
 	partition->version = conversion->version;
@@ -169,6 +172,8 @@ expect_altered(const RangeVar *parent, const AlterTableCmd *command)
 
 	if (command->subtype == AT_AttachPartition)
 	{
+		if (!migrate_guc_guard)
+			return NULL;
 		relid = migrate_partition_prepare(parent, name);
 		return OidIsValid(relid) ? make_partition(relid, true) : NULL;
 	}
@@ -206,7 +211,7 @@ expect_created(const CreateStmt *statement)
 {
 	Partition  *partition;
 
-	if (statement->partbound == NULL)
+	if (statement->partbound == NULL || !migrate_guc_guard)
 		return NIL;
 	partition = make_partition(InvalidOid, true);
 	partition->created = copyObject(statement->relation);
@@ -253,6 +258,37 @@ follow_attached(Oid relid)
 	set_default(relid, version_column(conversion), MIGRATE_VERSION_UNSAID);
 }
 
+/*
+ * What was made on it for as long as rows are stale, or until the partitioned table has its own,
+ * is of no use any more: indexes, statistics, constraints that ask the extension.
+ */
+static void
+drop_makeshifts(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_list("SELECT format('DROP INDEX %I.%I', relnamespace::regnamespace, relname)"
+										 " FROM pg_index JOIN pg_class ON oid = indexrelid"
+										 " WHERE indrelid = $1 AND starts_with(relname::text, $2)"
+										 " UNION ALL SELECT format('DROP STATISTICS %I.%I',"
+										 "  stxnamespace::regnamespace, stxname)"
+										 " FROM pg_statistic_ext"
+										 " WHERE stxrelid = $1 AND starts_with(stxname::text, $2)",
+										 STORE_ARGS(store_relation(relid),
+													store_text(MIGRATE_INDEX_PREFIX "_"))))
+		migrate_store_ddl(relid, lfirst(lc));
+	foreach(lc, migrate_partition_checks(relid))
+		migrate_store_ddl(relid, psprintf("ALTER TABLE %s %s", migrate_store_relation_sql(relid),
+										  (char *) lfirst(lc)));
+}
+
+static void
+follow_detached(const Partition *partition)
+{
+	set_default(partition->relid, partition->version_column, partition->version);
+	drop_makeshifts(partition->relid);
+}
+
 /* A partition that is created has the parent's default. */
 static void
 follow_created(const RangeVar *created)
@@ -281,6 +317,6 @@ migrate_partitions_follow(List *partitions)
 		else if (partition->comes)
 			follow_attached(partition->relid);
 		else
-			set_default(partition->relid, partition->version_column, partition->version);
+			follow_detached(partition);
 	}
 }

@@ -8,10 +8,14 @@
  */
 #include "postgres.h"
 
+#include "postmaster/bgworker.h"
 #include "utils/builtins.h"
 
+#include "backfill/origin.h"
+#include "backfill/pause.h"
 #include "backfill/progress.h"
 #include "catalog/store.h"
+#include "guard/expression_dependencies.h"
 #include "lifecycle/advance.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
@@ -23,9 +27,11 @@
 #define SETTLE_WAIT		50
 #define PROOF_WAIT		1000
 #define INDEX_WAIT		50
+#define PAUSE_WAIT		100
 
 /* Up to so many builders of indexes are started without a rest. */
 #define MAX_EAGER_BUILDERS	4
+#define HELD_BY_PAUSE		"migrate.pause()"
 #define HELD_BY_STALE_ROW	"a stale row that only the proof has found"
 
 
@@ -54,15 +60,27 @@ is_paused(Oid root)
 	return paused != NULL && strcmp(paused, "t") == 0;
 }
 
-/* Others hold locks that stand against these (of TableLock *): say who. */
+static bool
+is_building(const Advance *advance)
+{
+	pid_t		pid;
+
+	return advance->builder != NULL &&
+		GetBackgroundWorkerPid(advance->builder, &pid) == BGWH_STARTED;
+}
+
+/*
+ * Others hold locks that stand against these (of TableLock *): say who. A builder of
+ * our own is no stranger, and is waited for as long as it takes.
+ */
 static AdvanceStatus
-wait_for_locks(Backfill *backfill, List *wanted, long pause)
+wait_for_locks(Advance *advance, List *wanted, long pause)
 {
 	char	   *holders = migrate_lock_holders(wanted);
 
-	migrate_backfill_hold(backfill, holders == NULL ? HELD_BY_TABLE_LOCK
+	migrate_backfill_hold(&advance->backfill, holders == NULL ? HELD_BY_TABLE_LOCK
 						  : psprintf("%s of %s", HELD_BY_TABLE_LOCK, holders), pause);
-	return ADVANCE_WAITING;
+	return is_building(advance) ? ADVANCE_WORKED : ADVANCE_WAITING;
 }
 
 static List *
@@ -85,7 +103,7 @@ settle(Advance *advance)
 		return ADVANCE_WAITING;
 	}
 	if (!migrate_complete_finish(backfill->root, advance->settling.version))
-		return wait_for_locks(backfill, lock_on_table(backfill, AccessShareLock), SETTLE_WAIT);
+		return wait_for_locks(advance, lock_on_table(backfill, AccessShareLock), SETTLE_WAIT);
 	migrate_complete_end_settling(&advance->settling);
 	migrate_backfill_hold(backfill, NULL, 0);
 	return ADVANCE_WORKED;
@@ -210,7 +228,7 @@ finish_constraints(Advance *advance, AdvanceStatus *status)
 			*status = ADVANCE_FAILED;
 			break;
 		case CONSTRAINTS_BLOCKED:
-			*status = wait_for_locks(backfill, migrate_constraint_locks(backfill->root),
+			*status = wait_for_locks(advance, migrate_constraint_locks(backfill->root),
 									 PROOF_WAIT);
 			break;
 	}
@@ -262,7 +280,7 @@ end_deferral(Advance *advance, AdvanceStatus *status)
 			*status = fail(backfill);
 			break;
 		case DEFERRAL_BLOCKED:
-			*status = wait_for_locks(backfill, lock_on_table(backfill, AccessExclusiveLock),
+			*status = wait_for_locks(advance, lock_on_table(backfill, AccessExclusiveLock),
 									 PROOF_WAIT);
 			break;
 	}
@@ -297,7 +315,7 @@ prove(Advance *advance)
 			migrate_backfill_hold(backfill, HELD_BY_STALE_ROW, PROOF_WAIT);
 			return ADVANCE_WAITING;
 		case PROOF_BLOCKED:
-			return wait_for_locks(backfill, lock_on_table(backfill, ShareUpdateExclusiveLock),
+			return wait_for_locks(advance, lock_on_table(backfill, ShareUpdateExclusiveLock),
 								  PROOF_WAIT);
 	}
 	return ADVANCE_WORKED;
@@ -313,13 +331,29 @@ convert(Backfill *backfill)
 	return status;
 }
 
-AdvanceStatus
-migrate_advance_step(Advance *advance)
+static AdvanceStatus
+take_step(Advance *advance)
 {
-	if (is_paused(advance->backfill.root))
+	Oid			root = advance->backfill.root;
+
+	if (!migrate_pause_enter(root))
+	{
+		migrate_backfill_hold(&advance->backfill, HELD_BY_PAUSE, PAUSE_WAIT);
+		return ADVANCE_WAITING;
+	}
+	if (is_paused(root))
+	{
+		migrate_backfill_hold(&advance->backfill, NULL, 0);
 		return ADVANCE_PAUSED;
+	}
+	if (!advance->begun)
+		migrate_record_dependencies_upgraded(advance->backfill.root);
+	advance->begun = true;
 	if (advance->settling.begun)
+	{
+		migrate_pause_leave(root);
 		return settle(advance);
+	}
 	begin_indexes(advance);
 	switch (convert(&advance->backfill))
 	{
@@ -332,7 +366,26 @@ migrate_advance_step(Advance *advance)
 		case BACKFILL_FAILED:
 			return ADVANCE_FAILED;
 		case BACKFILL_SCANNED:
+			migrate_pause_leave(root);
 			return prove(advance);
 	}
 	pg_unreachable();
+}
+
+AdvanceStatus
+migrate_advance_step(Advance *advance)
+{
+	volatile AdvanceStatus status = ADVANCE_WAITING;
+	RepOriginId before = migrate_origin_begin();
+
+	PG_TRY();
+	{
+		status = take_step(advance);
+	}
+	PG_FINALLY();
+	{
+		migrate_origin_end(before);
+	}
+	PG_END_TRY();
+	return status;
 }

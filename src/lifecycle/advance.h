@@ -23,6 +23,7 @@ typedef struct Advance
 {
 	Backfill	backfill;		/* limits in, results out */
 	Settling	settling;
+	bool		begun;
 	MemoryContext context;		/* outlives transactions */
 	BackgroundWorkerHandle *builder;	/* of indexes, the last one started */
 	int			builders;		/* how many were started */

@@ -2,25 +2,50 @@
  * lifecycle/contract.c
  *		From two forms to the new one.
  *
- * The gate (guard/contract_gate.c) is asked twice: first without any lock, for
- * as long as the caller is willing to wait for what passes by itself, so that
- * what will be refused disturbs nobody; then under AccessExclusiveLock on the
- * table and its partitions, and what holds then holds until the commit:
+ * Fence, wait, verify, drop. The fence stands since expand: the write trigger and
+ * the proof's constraint let no row be stored in the old form alone. The gate
+ * (guard/contract_gate.c) is asked twice: first without any lock, for as long as
+ * the caller is willing to wait for what passes by itself, so that what will be
+ * refused disturbs nobody; then with the migration's catalog row locked, and after
+ * it AccessExclusiveLock on the table and its partitions. What holds then
+ * holds until the commit:
  *
- * - A writer in the old form that was at work when we first asked has ended
- *   before we got the lock. It went through the trigger, so its rows are
- *   converted; the proof constraint would have refused any other. One that
- *   starts later waits for our commit and finds the column gone: names are
- *   looked up under the table's lock, and cached plans are checked under it.
- * - A snapshot older than the completion was found, or its transaction has
- *   ended (see guard/old_snapshots.c for why none can come up in between). A
- *   reader with a younger one reads the same rows with and without the CASE.
- * - A prepared transaction that wrote to the table holds a lock on it, so we
- *   cannot have ours while there is one.
- * - A view, an index or the like on the old columns needs a lock on the table to
- *   be made. Should one escape the gate, DROP COLUMN ... RESTRICT refuses it.
+ * - Writers. Who was at work when we first asked has ended before we got the lock,
+ *   prepared transactions too: they keep their locks. What they stored went through the
+ *   trigger, or was refused by the constraint. Who comes later waits for our commit
+ *   and finds the column gone: a statement looks up names when it has the table's
+ *   lock, and a cached plan is checked when its locks have been taken. Rows that
+ *   fail cannot come any more: the validated constraint refuses them.
+ * - Readers. What DROP COLUMN does is not undone for old snapshots, and with the
+ *   migration the upgrading of reads goes; so no snapshot may be left that sees a
+ *   stale row. Completion has waited for those of this server, but for the statements
+ *   of sessions in migrate.wait(); the check "snapshots" asks for all that are older
+ *   than the completion, and none can come up (guard/old_snapshots.c). A
+ *   REPEATABLE READ transaction with a younger one, which first touches the table after
+ *   our commit, reads the new columns as stored, which is what they read as before;
+ *   that the old ones are gone from one statement to the next is as with any
+ *   DROP COLUMN.
+ * - What uses the column. To make a view, an index, a constraint, statistics, a policy,
+ *   a trigger, a function with a parsed body, a foreign key or a publication of
+ *   the table takes a lock on it that is kept to the commit, AccessShareLock at least:
+ *   so what the second look does not find there is not. That look matters: for a view DROP
+ *   COLUMN ... RESTRICT would raise an error of its own, but an index, a CHECK or
+ *   statistics go without a word. Other migrations of the table are expanded
+ *   under its lock; one of another table that reads this one in a sub-query has locked
+ *   it; one that is only defined finds the column gone when it is expanded.
+ * - Releases. Who creates one that lacks the migration while we commit has done so
+ *   after it, so to speak: what is contracted is not asked for any more. Who pins a
+ *   session to one that is being retired finds it retired when he needs it.
  * - Another contract, rollback or completion of this migration waits for its
- *   catalog row, which is locked before the table, as expand does it.
+ *   catalog row, and everybody takes that before the table.
+ *
+ * What is read of the extension's tables is what is committed by now, also when a
+ * REPEATABLE READ transaction calls us (catalog/store.c).
+ *
+ * Standbys replay the lock and the change as they do for any DDL: queries that
+ * hold the table are waited for or cancelled. Logical decoding reads older WAL by the
+ * catalog of its time; slots that have yet to read rows from before the completion
+ * hold us up all the same, for those rows are what a consumer would have to upgrade.
  *
  * The order among migrations of one table is free: one that another still needs
  * is refused as "dependents", and a newer one may go first. Rows are then at or
@@ -30,7 +55,9 @@
  * not are below its version, and in its new form (lifecycle/proof.c).
  *
  * Nothing is changed before all checks hold, and all changes are one
- * transaction: an error or a crash leaves the migration complete, as it was.
+ * transaction, of the catalog only: an error or a crash leaves the migration
+ * complete, as it was. test/tap/071_crash_at_each_step.pl tries each of its steps,
+ * 072_contract_races.pl has all of the above come in between.
  */
 #include "postgres.h"
 
@@ -52,6 +79,7 @@
 #include "lifecycle/drop_form.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
+#include "lifecycle/take_place.h"
 
 #define POLL_INTERVAL_MS	200
 
@@ -205,33 +233,11 @@ describe(const Migration *migration, List *dropped, List *skip)
 	return buf.len > 0 ? buf.data : NULL;
 }
 
-/* New columns that take the place of old ones may now have their names. */
-static void
-rename_new_columns(const Migration *migration)
-{
-	ListCell   *lc;
-
-	foreach(lc, migration->added)
-	{
-		AddedColumn *column = lfirst(lc);
-
-		if (column->rename_to == NULL)
-			continue;
-		migrate_store_ddl(migration->relid,
-						  psprintf("ALTER TABLE %s RENAME COLUMN %s TO %s",
-								   migrate_store_relation_sql(migration->relid),
-								   quote_identifier(column->name),
-								   quote_identifier(column->rename_to)));
-		migrate_store_execute("UPDATE migrate.added_column SET name = rename_to, rename_to = NULL"
-							  " WHERE migration = $1 AND name = $2",
-							  STORE_ARGS(store_text(migration->name), store_name(column->name)));
-	}
-}
-
 static void
 contract(Migration *migration, List *skip)
 {
 	List	   *columns = migrate_gate_columns_to_drop(migration);
+	Heritage   *heritage;
 
 	migrate_migration_move(migration, MIGRATION_CONTRACTED, "contracted",
 						   describe(migration, columns, skip));
@@ -240,8 +246,9 @@ contract(Migration *migration, List *skip)
 							  " WHERE relation = $1",
 							  STORE_ARGS(store_relation(migration->relid),
 										 store_int(migration->version)));
+	heritage = migrate_take_place_begin(migration, columns);
 	migrate_lifecycle_drop_form(migration, columns);
-	rename_new_columns(migration);
+	migrate_take_place_end(migration, heritage);
 }
 
 void

@@ -155,14 +155,11 @@ migrate_lifecycle_deprecate(const char *name, const Interval *quiet_period, cons
 void
 migrate_deprecate_forget(const Migration *migration)
 {
-	static SPIPlanPtr plan = NULL;
-
 	if (migration->state == MIGRATION_ROLLED_BACK)
 		migrate_store_execute("UPDATE migrate.migration SET deprecated_at = NULL,"
 							  " quiet_period = NULL, deprecation = NULL WHERE name = $1",
 							  STORE_ARGS(store_text(migration->name)));
-	migrate_store_execute_latest(&plan,
-								 "DELETE FROM migrate.column_use u"
+	migrate_store_execute("DELETE FROM migrate.column_use u"
 								 " WHERE relation = $1 AND NOT EXISTS ("
 								 "  SELECT FROM migrate.migration m"
 								 "  WHERE m.relation = $1 AND m.deprecated_at IS NOT NULL"

@@ -21,7 +21,7 @@
 
 #include "catalog/store.h"
 #include "convert/conversion.h"
-#include "guard/dependencies.h"
+#include "guard/expression_dependencies.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
 #include "lifecycle/deprecate.h"
@@ -78,15 +78,21 @@ migrate_drop_form_hold_to_versions(Oid relid, const char *version_column)
 							   condition));
 }
 
+/* Found by what it asks: the row version may have been renamed since. */
 void
-migrate_drop_form_stop_holding(Oid relid, const char *version_column)
+migrate_drop_form_stop_holding(Oid relid)
 {
-	char	   *name = migrate_migration_supported_name(version_column);
+	ListCell   *lc;
 
-	if (OidIsValid(get_relation_constraint_oid(relid, name, true)))
+	foreach(lc, migrate_store_fetch_list("SELECT DISTINCT c.conname FROM pg_constraint c JOIN pg_depend d"
+										 "  ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid"
+										 " WHERE c.conrelid = $1 AND c.contype = 'c'"
+										 " AND d.refclassid = 'pg_proc'::regclass AND d.refobjid ="
+										 "  'migrate.is_supported(oid, integer, text)'::regprocedure",
+										 STORE_ARGS(store_relation(relid))))
 		migrate_store_ddl(relid, psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
 										  migrate_store_relation_sql(relid),
-										  quote_identifier(name)));
+										  quote_identifier(lfirst(lc))));
 }
 
 static void
@@ -121,7 +127,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 	if (migrate_migration_load_live(migration->relid) == NIL)
 		end_care(migration->relid, version_column);
 	else
-		migrate_dependencies_record(migration->relid);
+		migrate_record_dependencies(migration->relid);
 	migrate_conversion_invalidate(migration->relid);
 	CommandCounterIncrement();
 	migrate_lifecycle_sync_statistics(migration->relid);

@@ -20,6 +20,6 @@ extern void migrate_lifecycle_drop_form(const Migration *migration, List *column
  * take: put it on, and off.
  */
 extern void migrate_drop_form_hold_to_versions(Oid relid, const char *version_column);
-extern void migrate_drop_form_stop_holding(Oid relid, const char *version_column);
+extern void migrate_drop_form_stop_holding(Oid relid);
 
 #endif							/* MIGRATE_LIFECYCLE_DROP_FORM_H */

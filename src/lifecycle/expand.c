@@ -35,7 +35,6 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "lib/stringinfo.h"
@@ -51,19 +50,19 @@
 #include "convert/conversion.h"
 #include "convert/expression.h"
 #include "convert/subquery.h"
-#include "guard/dependencies.h"
+#include "guard/expression_dependencies.h"
 #include "guard/partition_attach.h"
 #include "guard/trigger_guard.h"
 #include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
 #include "lifecycle/define.h"
-#include "lifecycle/definition_check.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
 #include "lifecycle/reference.h"
+#include "lifecycle/relation_check.h"
 #include "lifecycle/release.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
@@ -192,10 +191,23 @@ load_managed(Oid relid)
 	return managed;
 }
 
+/* What the numbers begin with: they never go back, also where the table was given back. */
+static char *
+first_version(Oid relid)
+{
+	char	   *version = migrate_store_fetch("DELETE FROM migrate.formerly_managed"
+											  " WHERE relation = $1 RETURNING version",
+											  STORE_ARGS(store_relation(relid)));
+
+	return version ? version : psprintf("%d", MIGRATE_FIRST_VERSION);
+}
+
 /* Add the row version. The caller has the lock. */
 static Managed *
 begin_to_manage(Oid relid, const char *version_column)
 {
+	char	   *version;
+
 	if (get_attnum(relid, version_column) != InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_COLUMN),
@@ -204,14 +216,35 @@ begin_to_manage(Oid relid, const char *version_column)
 				 errdetail("The row version would have that name."),
 				 errhint("Call migrate.manage(%s, version_column => ...) with another name first.",
 						 quote_literal_cstr(migrate_store_relation_sql(relid)))));
-	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %d",
+	version = first_version(relid);
+	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %s",
 									  migrate_store_relation_sql(relid),
-									  quote_identifier(version_column), MIGRATE_FIRST_VERSION));
+									  quote_identifier(version_column), version));
 	migrate_store_execute("INSERT INTO migrate.managed (relation, version_column, version, floor)"
 						  " VALUES ($1, $2, $3, $3)",
 						  STORE_ARGS(store_relation(relid), store_name(version_column),
-									 store_int(MIGRATE_FIRST_VERSION)));
+									 store_int(pg_strtoint32(version))));
 	return load_managed(relid);
+}
+
+/* While nothing is live nobody keeps the column from being altered. */
+static void
+check_version_column(Oid relid, const Managed *managed)
+{
+	HeapTuple	tuple = SearchSysCacheAttName(relid, managed->version_column);
+	bool		is_whole = HeapTupleIsValid(tuple) &&
+		((Form_pg_attribute) GETSTRUCT(tuple))->atttypid == INT4OID &&
+		((Form_pg_attribute) GETSTRUCT(tuple))->attnotnull;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	if (!is_whole)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of table \"%s\" is no row version any more",
+						managed->version_column, get_rel_name(relid)),
+				 errdetail("It has to be of type integer, and NOT NULL."),
+				 errhint("Change it back; or drop it, and it is made anew.")));
 }
 
 void
@@ -220,7 +253,7 @@ migrate_lifecycle_manage(Oid relid, const char *version_column)
 	Managed    *managed;
 
 	LockRelationOid(relid, AccessShareLock);
-	migrate_definition_check_relation(relid);
+	migrate_relation_check(relid);
 	managed = load_managed(relid);
 	if (managed != NULL && strcmp(managed->version_column, version_column) != 0)
 		ereport(ERROR,
@@ -330,14 +363,6 @@ retype_domains(Migration *migration)
 	}
 }
 
-/* ---- what the expressions need ---- */
-
-static Oid
-write_trigger_oid(Oid relid)
-{
-	return get_trigger_oid(relid, MIGRATE_TRIGGER_NAME, true);
-}
-
 /* ---- expand ---- */
 
 static void
@@ -361,7 +386,7 @@ create_triggers(Oid relid, const char *version_column)
 					  psprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %d",
 							   table, quote_identifier(version_column),
 							   MIGRATE_VERSION_UNSAID));
-	migrate_drop_form_stop_holding(relid, version_column);
+	migrate_drop_form_stop_holding(relid);
 	create_trigger(table, MIGRATE_TRIGGER_NAME, "write_trigger", relid);
 	create_trigger(table, MIGRATE_LAST_TRIGGER_NAME, "settle_trigger", relid);
 }
@@ -389,7 +414,7 @@ alter_table(Migration *migration, const Managed *managed, int32 version)
 	migrate_proof_record(migration, managed->version_column, version, needed_from, due);
 	retype_domains(migration);
 	migrate_constraint_add(migration);
-	if (!OidIsValid(write_trigger_oid(migration->relid)))
+	if (!OidIsValid(get_trigger_oid(migration->relid, MIGRATE_TRIGGER_NAME, true)))
 		create_triggers(migration->relid, managed->version_column);
 	migrate_deferral_begin(migration, managed->version_column, version);
 }
@@ -425,15 +450,16 @@ migrate_lifecycle_expand(const char *name)
 	migrate_reference_lock_others(migration);
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
 	check_all(migration);
-	migrate_definition_check_relation(migration->relid);
+	migrate_relation_check(migration->relid);
 	managed = load_managed(migration->relid);
 	if (managed == NULL)
 		managed = begin_to_manage(migration->relid, "row_version");
+	check_version_column(migration->relid, managed);
 	version = managed->version + 1;
 	alter_table(migration, managed, version);
 	record_expanded(migration, version);
 	migrate_partition_check(migrate_conversion_get(migration->relid));
-	migrate_dependencies_record(migration->relid);
+	migrate_record_dependencies(migration->relid);
 	migrate_trigger_guard_check_expanded(migration->relid);
 	migrate_expression_refresh_text(migration->relid);
 	migrate_lifecycle_sync_statistics(migration->relid);

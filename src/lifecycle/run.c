@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "backfill/pause.h"
 #include "backfill/progress.h"
 #include "catalog/migration.h"
 #include "catalog/store.h"
@@ -133,7 +134,8 @@ gives_up(const Advance *advance, AdvanceStatus status, long *waited)
 		return false;
 	ereport(NOTICE,
 			(errmsg("table \"%s\" waits for %s", get_rel_name(advance->backfill.root),
-					advance->backfill.held_by),
+					advance->backfill.held_by[0] ? advance->backfill.held_by
+					: "older snapshots"),
 			 errhint("Run it again later.")));
 	return true;
 }
@@ -166,8 +168,6 @@ run_table(Oid relid, int64 max_rows)
 	{
 		begin_next_transaction();
 		advance.backfill.rows_left = max_rows > 0 ? max_rows - converted : 0;
-		advance.backfill.max_rows_per_second = migrate_guc_max_rows_per_second;
-		advance.backfill.target_batch_time = migrate_guc_target_batch_time;
 		status = take_step(&advance, context);
 		converted += advance.backfill.converted;
 		if ((status != ADVANCE_WORKED && status != ADVANCE_WAITING) ||
@@ -189,6 +189,7 @@ migrate_run_tables(Oid relid, int64 max_rows, int64 *converted, int64 *remaining
 	List	   *tables;
 	ListCell   *lc;
 
+	PreventCommandDuringRecovery("migrate.run()");
 	migrate_migration_check_preloaded();
 	*converted = 0;
 	*remaining = 0;
@@ -213,6 +214,8 @@ void
 migrate_run_set_paused(Oid relid, bool paused)
 {
 	check_table(relid);
+	if (paused)
+		migrate_pause_wait(relid);
 	if (is_paused(relid) == paused)
 		return;
 	migrate_store_execute("UPDATE migrate.managed SET paused = $2 WHERE relation = $1",

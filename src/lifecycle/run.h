@@ -16,7 +16,10 @@ extern void migrate_run_tables(Oid relid, int64 max_rows,
 extern void migrate_run_set_paused(Oid relid, bool paused);
 extern int64 migrate_run_retry(Oid relid);
 
-/* Wait until a migration is complete; false when the time (ms; < 0: none) is up. */
-extern bool migrate_wait_complete(const char *name, int64 timeout);
+/*
+ * Wait until a migration is complete; false when the time (ms; < 0: none) is up.
+ * "function" is the one that was called for it.
+ */
+extern bool migrate_wait_complete(const char *name, int64 timeout, Oid function);
 
 #endif							/* MIGRATE_LIFECYCLE_RUN_H */

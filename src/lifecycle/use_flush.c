@@ -70,13 +70,12 @@ store_time(TimestampTz time)
 static void
 write_count(const UseCount *count)
 {
-	static SPIPlanPtr plan = NULL;
 	const UseKey *key = &count->key;
 	char	   *column = get_attname(key->relation, key->attno, true);
 
 	if (column == NULL)
 		return;
-	migrate_store_execute_latest(&plan, WRITE_COUNT,
+	migrate_store_execute(WRITE_COUNT,
 								 STORE_ARGS(store_relation(key->relation), store_name(column),
 											store_text(key->kind == USE_WRITE ? "write" : "read"),
 											store_name(migrate_use_role_name(key)),

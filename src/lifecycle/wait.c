@@ -14,6 +14,12 @@
  *   outer would go on with an old one while plans are made under the inner;
  * - has written nothing: a row that it holds would never be converted.
  *
+ * Nor may the snapshot keep the rows that are converted meanwhile from being pruned:
+ * the backfill would find no room (backfill/pump.c). Where the statement is nothing
+ * but the call, as it mostly is, nothing is read with its snapshot when we
+ * return, and while we sleep we do not ask others to keep what it sees. Where it may be
+ * more, the backfill passes over us, and the table grows (backfill/horizon.c).
+ *
  * The state is polled with new snapshots. An error, a cancel or the process's
  * end leaves an entry that names a transaction that has ended, and means nothing.
  */
@@ -21,8 +27,11 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
 #include "pgstat.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -56,6 +65,59 @@ check_transaction(void)
 				 errmsg("migrate.wait() cannot be called in a transaction that has written"),
 				 errdetail("The migration cannot be complete while this transaction may hold rows.")));
 }
+
+/* ---- the snapshot ---- */
+
+static bool
+is_given(const Node *argument)
+{
+	return IsA(argument, Const) || IsA(argument, Param);
+}
+
+static bool
+is_plain_call(Expr *expr, Oid function)
+{
+	ListCell   *lc;
+
+	if (!IsA(expr, FuncExpr) || castNode(FuncExpr, expr)->funcid != function)
+		return false;
+	foreach(lc, castNode(FuncExpr, expr)->args)
+		if (!is_given(lfirst(lc)))
+			return false;
+	return true;
+}
+
+/* Is what the client runs SELECT migrate.wait(...), and nothing else? */
+static bool
+is_whole_statement(Oid function)
+{
+	PlannedStmt *statement;
+	Plan	   *plan;
+
+	if (ActivePortal == NULL || list_length(ActivePortal->stmts) != 1)
+		return false;
+	statement = linitial_node(PlannedStmt, ActivePortal->stmts);
+	plan = statement->planTree;
+	return statement->commandType == CMD_SELECT && !statement->hasModifyingCTE &&
+		statement->subplans == NIL && IsA(plan, Result) && plan->lefttree == NULL &&
+		castNode(Result, plan)->resconstantqual == NULL &&
+		list_length(plan->targetlist) == 1 &&
+		is_plain_call(linitial_node(TargetEntry, plan->targetlist)->expr, function);
+}
+
+/*
+ * What MyProc->xmin promises to others is that we may read what a snapshot as old
+ * as that sees. We shall not, and the next look at the catalog takes a new one, which sets
+ * it again. So the server itself does when the last snapshot goes.
+ */
+static void
+let_go_of_snapshot(void)
+{
+	InvalidateCatalogSnapshot();
+	MyProc->xmin = InvalidTransactionId;
+}
+
+/* ---- waiting ---- */
 
 static bool
 is_complete(const char *name)
@@ -101,7 +163,7 @@ check_circle(void)
 }
 
 static bool
-poll_until_complete(const char *name, int64 timeout)
+poll_until_complete(const char *name, int64 timeout, bool is_alone)
 {
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "migrate wait",
 												  ALLOCSET_SMALL_SIZES);
@@ -122,6 +184,8 @@ poll_until_complete(const char *name, int64 timeout)
 			: timeout - TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp());
 		if (complete || left <= 0)
 			break;
+		if (is_alone)
+			let_go_of_snapshot();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Min(left, POLL_INTERVAL), PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -132,7 +196,7 @@ poll_until_complete(const char *name, int64 timeout)
 }
 
 bool
-migrate_wait_complete(const char *name, int64 timeout)
+migrate_wait_complete(const char *name, int64 timeout, Oid function)
 {
 	Migration  *migration = migrate_migration_load(name, false, false);
 	volatile bool complete = false;
@@ -142,7 +206,7 @@ migrate_wait_complete(const char *name, int64 timeout)
 	migrate_shmem_begin_wait();
 	PG_TRY();
 	{
-		complete = poll_until_complete(name, timeout);
+		complete = poll_until_complete(name, timeout, is_whole_statement(function));
 	}
 	PG_FINALLY();
 	{

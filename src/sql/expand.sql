@@ -23,3 +23,15 @@ AS 'MODULE_PATHNAME', 'migrate_manage';
 
 COMMENT ON FUNCTION migrate.manage(regclass, name)
 	IS 'add the row version to a table';
+
+/*
+ * Take the row version off again. Refused while a migration of the table is live, or
+ * something uses the column. Locks as expand does. Only the table's owner may.
+ */
+CREATE FUNCTION migrate.unmanage(relation regclass)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'migrate_unmanage';
+
+COMMENT ON FUNCTION migrate.unmanage(regclass)
+	IS 'take the row version off a table';

@@ -30,6 +30,12 @@ CREATE TABLE migrate.managed (
 	paused			boolean NOT NULL DEFAULT false
 );
 
+-- One that was given back: if it is managed again, its versions go on from there.
+CREATE TABLE migrate.formerly_managed (
+	relation		regclass PRIMARY KEY,
+	version			integer NOT NULL			-- the newest given out
+);
+
 CREATE TABLE migrate.migration (
 	name			text PRIMARY KEY,
 	relation		regclass NOT NULL,
@@ -115,8 +121,7 @@ CREATE TABLE migrate.assignment_tree (
 	PRIMARY KEY (migration, direction, target)
 );
 
--- Where the dependencies of a table's write trigger were recorded (src/guard/dependencies.c); not
--- dumped, since they are not either.
+-- Where the dependencies of a table's write trigger were recorded; not dumped, as they are not.
 CREATE TABLE migrate.recorded (
 	relation		regclass PRIMARY KEY,
 	cluster			bigint NOT NULL				-- its system identifier
@@ -168,7 +173,8 @@ CREATE TABLE migrate.backfill (
 	filenode		oid NOT NULL DEFAULT 0,		-- a rewritten heap starts over
 	round			integer NOT NULL DEFAULT 0,	-- 0: not begun
 	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the heap, when its first round began
-	next_block		bigint NOT NULL DEFAULT 0,	-- of this round
+	next_block		bigint NOT NULL DEFAULT 0,	-- of this round: those before it are done
+	blocks_ahead	bigint NOT NULL DEFAULT 0,	-- and so many of those from it on
 	end_block		bigint NOT NULL DEFAULT 0,	-- of this round, exclusive
 	left_from		bigint,						-- blocks that hold the rows which
 	left_to			bigint,						--   this round left, exclusive
@@ -176,8 +182,10 @@ CREATE TABLE migrate.backfill (
 	failed			bigint NOT NULL DEFAULT 0,	-- rows that failed, in this round
 	rows_converted	bigint NOT NULL DEFAULT 0,
 	rows_repaired	bigint NOT NULL DEFAULT 0,	-- of them, in blocks that reads had noted
-	rows_rate		double precision,			-- per second, of late
-	blocks_rate		double precision,
+	rows_recent		double precision NOT NULL DEFAULT 0,	-- done of late, as of recent_at: see
+	blocks_recent	double precision NOT NULL DEFAULT 0,	--   migrate.fading()
+	recent_from		timestamptz NOT NULL DEFAULT clock_timestamp(),	-- when that began
+	recent_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	held_by			text,						-- what it waits for
 	last_error		text,
 	started_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -185,6 +193,17 @@ CREATE TABLE migrate.backfill (
 	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX backfill_root ON migrate.backfill (root);
+
+/*
+ * What is left of an amount of work after a while, where "of late" means twenty
+ * seconds or so: everything fades by the factor e in that time, and to nothing in
+ * the end. (The bounds keep the exponential from underflow.)
+ */
+CREATE FUNCTION migrate.fading(amount double precision, age interval)
+RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN amount > 0.001 AND age < interval '5 min'
+	THEN amount * exp(-greatest(extract(epoch FROM age), 0)::double precision / 20) ELSE 0 END;
 
 -- An index to be built on columns of a migration's new form.
 CREATE TABLE migrate.declared_index (
@@ -241,6 +260,7 @@ CREATE TABLE migrate.event (
 );
 
 SELECT pg_catalog.pg_extension_config_dump('migrate.managed', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.formerly_managed', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.migration_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.added_column', '');

@@ -13,13 +13,15 @@ WITH live AS (
 	SELECT b.root, b.target,
 		sum(b.blocks_total) AS blocks_total,
 		sum(CASE WHEN b.phase = 'converting' AND b.round <= 1
-				 THEN least(b.next_block, b.blocks_total) * b.round
+				 THEN least(b.next_block + b.blocks_ahead, b.blocks_total) * b.round
 				 ELSE b.blocks_total END) AS blocks_done,
 		sum(b.rows_converted) AS rows_converted,
 		sum(b.rows_repaired) AS rows_repaired,
-		-- Who works on the table is at one heap after the other.
-		(array_agg(b.rows_rate ORDER BY b.updated_at DESC))[1] AS rows_rate,
-		(array_agg(b.blocks_rate ORDER BY b.updated_at DESC))[1] AS blocks_rate,
+		-- What was done lately, and over which time.
+		sum(migrate.fading(b.rows_recent, clock_timestamp() - b.recent_at)) AS rows_recent,
+		sum(migrate.fading(b.blocks_recent, clock_timestamp() - b.recent_at)) AS blocks_recent,
+		20 - migrate.fading(20, clock_timestamp() - (min(b.recent_from) FILTER (
+			WHERE migrate.fading(b.blocks_recent + b.rows_recent, clock_timestamp() - b.recent_at) > 0))) AS recent_seconds,
 		bool_or(b.phase = 'converting') AS is_converting,
 		CASE WHEN bool_or(b.phase = 'converting') THEN 'converting'
 			 WHEN bool_or(b.phase = 'waiting') THEN 'waiting'
@@ -51,10 +53,13 @@ SELECT name AS migration,
 	coalesce(rows_repaired, 0)::bigint AS rows_repaired,
 	coalesce(share, CASE WHEN is_converting IS FALSE THEN 100 ELSE 0 END)::numeric(5,1) AS percent,
 	'[' || rpad(repeat('#', (coalesce(share, 0) / 5)::integer), 20, '.') || ']' AS bar,
-	CASE WHEN is_converting AND NOT paused
-		 THEN round(rows_rate::numeric) END AS rows_per_second,
-	CASE WHEN is_converting AND NOT paused AND blocks_rate > 0
-		 THEN date_trunc('second', make_interval(secs => (blocks_total - blocks_done) / blocks_rate))
+	CASE WHEN is_converting AND NOT paused AND recent_seconds > 0
+		 THEN round((rows_recent / recent_seconds)::numeric) END AS rows_per_second,
+	-- (Beyond a century it is not worth a number.)
+	CASE WHEN is_converting AND NOT paused AND recent_seconds > 0
+			  AND (blocks_total - blocks_done) * recent_seconds < blocks_recent * 3e9
+		 THEN date_trunc('second', make_interval(
+			secs => ((blocks_total - blocks_done) * recent_seconds / blocks_recent)::double precision))
 	END AS eta,
 	CASE WHEN paused THEN 'migrate.pause()' ELSE held_by END AS throttled_by,
 	migrate.active_workers(relation) AS workers,

@@ -67,6 +67,16 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 	"    WHERE d.relation = m.relation AND d.error IS NOT NULL))" \
 	" ORDER BY m.relation"
 
+/* Is there anything to do here, by those who may connect? */
+static bool
+is_open(void)
+{
+	char	   *open = migrate_store_fetch("SELECT datallowconn FROM pg_database WHERE oid = $1",
+										   STORE_ARGS(store_oid(MyDatabaseId)));
+
+	return open != NULL && strcmp(open, "t") == 0;
+}
+
 static bool
 is_installed(void)
 {
@@ -83,7 +93,7 @@ find_work(void)
 	List	   *tables = NIL;
 
 	migrate_session_begin_transaction();
-	if (is_installed())
+	if (is_installed() && is_open())
 	{
 		ListCell   *lc;
 

@@ -112,7 +112,7 @@ add_databases_with_uses(void)
 
 /* What others asked for; true where they asked for everything. */
 static bool
-take_requests(void)
+take_requests(List **databases)
 {
 	bool		everywhere;
 	int			count;
@@ -126,8 +126,9 @@ take_requests(void)
 	migrate_shared->nrequests = 0;
 	LWLockRelease(migrate_shared->lock);
 
+	*databases = NIL;
 	for (int i = 0; i < count; i++)
-		add_visit(requests[i]);
+		*databases = lappend_oid(*databases, requests[i]);
 	return everywhere;
 }
 
@@ -201,16 +202,17 @@ migrate_worker_launcher_main(Datum argument)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		long		nap = Min(migrate_guc_naptime, migrate_guc_usage_flush_interval) * 1000L;
-		bool		everywhere = take_requests();
+		List	   *requests;
+		bool		everywhere = take_requests(&requests) || !was_on ||
+			TimestampDifferenceExceeds(last_round, now, migrate_guc_naptime * 1000);
 
 		if (!migrate_guc_autostart)
 			forget_visits();
-		else if (everywhere || !was_on ||
-				 TimestampDifferenceExceeds(last_round, now, migrate_guc_naptime * 1000))
-		{
-			(void) add_databases(true, NIL);
+		else if (everywhere || requests != NIL)
+			requests = add_databases(everywhere, requests);
+		list_free(requests);
+		if (everywhere)
 			last_round = now;
-		}
 		if (migrate_guc_autostart &&
 			TimestampDifferenceExceeds(last_flush, now, migrate_guc_usage_flush_interval * 1000))
 		{

@@ -41,6 +41,8 @@ static const Setting settings[] = {
 	{"default_transaction_isolation", "read committed"},
 	{"default_transaction_read_only", "off"},
 	{"default_transaction_deferrable", "off"},
+	{"role", "none"},
+	{"row_security", "on"},
 	{"session_replication_role", "origin"},
 	{"synchronous_commit", "off"},
 	{"search_path", "pg_catalog, pg_temp"},

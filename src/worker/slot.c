@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "utils/timestamp.h"
 
 #include "guc.h"
 #include "migrate.h"
@@ -25,6 +26,9 @@
 #define ARGUMENT(slot, generation)	Int64GetDatum(((int64) (generation) << 32) | (slot))
 #define ARGUMENT_SLOT(argument)		((int) (DatumGetInt64(argument) & 0xffffffff))
 #define ARGUMENT_GENERATION(argument) ((uint32) (DatumGetInt64(argument) >> 32))
+
+/* How often to complain, in milliseconds. */
+#define WARNING_INTERVAL	600000
 
 static WorkerSlot *my_slot = NULL;
 
@@ -84,6 +88,15 @@ free_slot(WorkerSlot *slot)
 	wake_waiters();
 }
 
+static bool
+is_barred(Oid database)
+{
+	for (int i = 0; i < MIGRATE_MAX_BARRED; i++)
+		if (migrate_shared->barred[i] == database)
+			return true;
+	return false;
+}
+
 static WorkerSlot *
 keep_slot(Oid database, Oid relation)
 {
@@ -119,7 +132,7 @@ reserve(Oid database, Oid relation, WorkerSlot **slot, uint32 *generation)
 	Reservation result = KEPT;
 
 	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
-	if (find_slot(database, relation) != NULL ||
+	if (find_slot(database, relation) != NULL || is_barred(database) ||
 		(OidIsValid(relation) && count_tables(InvalidOid) >= migrate_guc_max_workers))
 		result = NOT_NEEDED;
 	else if ((*slot = keep_slot(database, relation)) == NULL)
@@ -163,6 +176,23 @@ describe_worker(BackgroundWorker *worker, Oid database, Oid relation)
 		snprintf(worker->bgw_name, BGW_MAXLEN, "migrate worker for database %u", database);
 }
 
+/* It is tried again and again; not each time is worth a line in the log. */
+static void
+warn_of_shortage(void)
+{
+	static TimestampTz warned_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (warned_at != 0 && !TimestampDifferenceExceeds(warned_at, now, WARNING_INTERVAL))
+		return;
+	warned_at = now;
+	ereport(WARNING,
+			(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+			 errmsg("migrate could not start a background worker"),
+			 errdetail("Conversion waits until one is free."),
+			 errhint("You might need to increase max_worker_processes.")));
+}
+
 bool
 migrate_slot_start(Oid database, Oid relation)
 {
@@ -186,10 +216,7 @@ migrate_slot_start(Oid database, Oid relation)
 	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
 	{
 		unreserve(slot, generation);
-		ereport(LOG,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("migrate could not start a background worker"),
-				 errhint("You might need to increase max_worker_processes.")));
+		warn_of_shortage();
 		return false;
 	}
 	if (WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
@@ -216,7 +243,11 @@ migrate_slot_attach(Datum argument)
 	WorkerSlot *slot = &migrate_shared->slots[ARGUMENT_SLOT(argument)];
 
 	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
-	if (slot->state == SLOT_STARTING && slot->generation == ARGUMENT_GENERATION(argument))
+	if (slot->state != SLOT_STARTING || slot->generation != ARGUMENT_GENERATION(argument))
+		/* not expected any more */;
+	else if (is_barred(slot->database))
+		free_slot(slot);
+	else
 	{
 		slot->state = SLOT_RUNNING;
 		slot->pid = MyProcPid;
@@ -289,6 +320,49 @@ migrate_slot_is_unsettled(Oid database)
 	result = slot != NULL && !slot->settled;
 	LWLockRelease(migrate_shared->lock);
 	return result;
+}
+
+bool
+migrate_slot_bar(Oid database)
+{
+	bool		barred = false;
+
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MIGRATE_MAX_BARRED && !barred; i++)
+		if (!OidIsValid(migrate_shared->barred[i]))
+		{
+			migrate_shared->barred[i] = database;
+			barred = true;
+		}
+	LWLockRelease(migrate_shared->lock);
+	return barred;
+}
+
+void
+migrate_slot_unbar(Oid database)
+{
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < MIGRATE_MAX_BARRED; i++)
+		if (migrate_shared->barred[i] == database)
+		{
+			migrate_shared->barred[i] = InvalidOid;
+			break;
+		}
+	LWLockRelease(migrate_shared->lock);
+	migrate_shmem_request_visit(database);
+}
+
+bool
+migrate_slot_any(Oid database)
+{
+	bool		found = false;
+
+	LWLockAcquire(migrate_shared->lock, LW_SHARED);
+	for (int i = 0; i < MIGRATE_MAX_SLOTS && !found; i++)
+		found = migrate_shared->slots[i].state != SLOT_FREE &&
+			migrate_shared->slots[i].database == database;
+	LWLockRelease(migrate_shared->lock);
+	return found;
 }
 
 int

@@ -30,6 +30,16 @@ extern bool migrate_slot_poke(Oid database);
 /* Is a database's worker there that has not yet said whether it stays? */
 extern bool migrate_slot_is_unsettled(Oid database);
 
+/*
+ * Have no worker begin in a database; those that are there stay. False where that
+ * cannot be remembered. Each call wants its counterpart, after which workers come back.
+ */
+extern bool migrate_slot_bar(Oid database);
+extern void migrate_slot_unbar(Oid database);
+
+/* Has a database any workers, or will it have? */
+extern bool migrate_slot_any(Oid database);
+
 /* How many workers of tables a database has. */
 extern int	migrate_slot_count_tables(Oid database);
 

@@ -7,8 +7,8 @@
  * when only rows are left that fail, or when asked to.
  *
  * SIGTERM ends it after the row that it is at; what the batch has converted so
- * far commits. Only the reading of the whole table for the proof is broken off;
- * and a second SIGTERM breaks off whatever it is.
+ * far commits. Only the reading of the whole table for the proof, and the
+ * operator's own query, are broken off; and a second SIGTERM breaks off whatever it is.
  * SIGHUP has it read its settings after the batch. An error takes back the
  * step, is logged and shown in migrate.progress, and the step is tried again
  * after a while. kill -9 loses the step, and the worker starts again with the
@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 
 #include "backfill/progress.h"
+#include "backfill/throttle_query.h"
 #include "catalog/store.h"
 #include "guc.h"
 #include "lifecycle/advance.h"
@@ -40,7 +41,8 @@ PGDLLEXPORT void migrate_worker_table_main(Datum argument);
 static void
 on_sigterm(SIGNAL_ARGS)
 {
-	if (migrate_advance_is_proving || ShutdownRequestPending)
+	if (migrate_advance_is_proving || migrate_throttle_query_is_running ||
+		ShutdownRequestPending)
 		die(postgres_signal_arg);
 	else
 		SignalHandlerForShutdownRequest(postgres_signal_arg);
@@ -118,8 +120,6 @@ carry_to_completion(Oid relation, MemoryContext context)
 	{
 		volatile long pause;
 
-		advance.backfill.max_rows_per_second = migrate_guc_max_rows_per_second;
-		advance.backfill.target_batch_time = migrate_guc_target_batch_time;
 		PG_TRY();
 		{
 			status = take_step(&advance);

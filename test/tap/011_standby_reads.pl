@@ -87,21 +87,40 @@ is(ask('EXECUTE pet;'), "1|cat\n2|dog", 'as they are now, and under another name
 $primary->safe_psql('postgres', "SELECT migrate.rollback('pet'); SELECT migrate.forget('pet')");
 
 # A snapshot from before the conversions. The primary keeps the rows that it sees
-# (once it knows of it), but completion does not wait for it.
+# (once it knows of it). The conversion waits for it unless told to let the table
+# grow; completion does not.
 ask('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM people;');
 $primary->poll_query_until('postgres', 'SELECT backend_xmin IS NOT NULL FROM pg_stat_replication')
   or die 'no feedback from the standby';
-$primary->safe_psql('postgres', "CALL migrate.run('people')");
+my $notice;
+$primary->psql('postgres', "SET migrate.lock_timeout = '500ms'; CALL migrate.run('people')",
+	stderr => \$notice, on_error_die => 1);
+like($notice, qr{table "people" waits for an old snapshot of process \d+ \(.*, standby, },
+	'the primary waits for the standby, by name');
+$primary->safe_psql('postgres', "SET migrate.wait_for_horizon = off; CALL migrate.run('people')");
 is($primary->safe_psql('postgres', "SELECT state FROM migrate.migration"), 'complete',
 	'the primary completes the migration');
 $primary->wait_for_catchup($standby);
 is(ask("SELECT count(*), count(DISTINCT first_name), max(row_version) = min(row_version) FROM people WHERE id <> 2;"),
 	'99|99|t', 'an old snapshot on the standby sees stale rows, converted');
 is(ask('EXECUTE whole(3);'), '(3,"Name3 Rest",1,Name3)', 'by a cached plan, too');
+my $snapshots = "SELECT ok, detail, hint FROM migrate.check_contract('split') WHERE check_name = 'snapshots'";
+like($primary->safe_psql('postgres', $snapshots),
+	qr/^f\|.*standby standby \(by process \d+.*\), snapshot \d+ transactions old.*\|.*on standby, end its oldest transactions: SELECT pid/,
+	'the standby is in the way of a contract, by name');
 ask('COMMIT;');
+$primary->poll_query_until('postgres', "SELECT ok FROM ($snapshots) s") or die 'the standby stays in the way';
+is($primary->safe_psql('postgres', $snapshots), 't||', 'no longer, once it has said that its snapshot is gone');
 is(ask('EXECUTE whole(3);'), '(3,"Name3 Rest",2,Name3)', 'a new one sees them as they are now');
 like($standby->safe_psql('postgres', 'EXPLAIN (VERBOSE) SELECT first_name FROM people'),
 	qr/CASE/, 'a standby converts also what is complete');
+
+$standby->append_conf('postgresql.conf', 'hot_standby_feedback = off');
+$standby->reload;
+$primary->poll_query_until('postgres', 'SELECT backend_xmin IS NULL FROM pg_stat_replication')
+  or die 'the standby goes on with its feedback';
+like($primary->safe_psql('postgres', $snapshots), qr/^t\|Not known here, for lack of hot_standby_feedback, is what is read on: standby standby/,
+	'one that says nothing is mentioned');
 
 $in .= "\\q\n";
 $session->finish;

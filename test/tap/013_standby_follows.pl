@@ -21,6 +21,7 @@ fsync = off
 max_standby_streaming_delay = -1
 hot_standby_feedback = on
 wal_receiver_status_interval = 1s
+migrate.wait_for_horizon = off
 CONF
 $primary->start;
 $primary->backup('base');

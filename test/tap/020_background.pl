@@ -111,13 +111,20 @@ sql("CREATE DATABASE $_") for qw(second bare closed);
 sql('ALTER DATABASE closed ALLOW_CONNECTIONS false');
 sql('CREATE EXTENSION migrate', 'second');
 create_table('other', $rows, 'second');
+sql('CREATE ROLE powerless');
 sql("ALTER DATABASE second SET $_")
   for "statement_timeout = '1ms'", "lock_timeout = '1ms'",
   "default_transaction_read_only = on", "default_transaction_isolation = 'serializable'",
-  "search_path = 'nowhere'", "idle_in_transaction_session_timeout = '1ms'";
+  "search_path = 'nowhere'", "idle_in_transaction_session_timeout = '1ms'",
+  "session_replication_role = replica", "row_security = off",
+  "log_statement = 'all'", "role = 'powerless'",
+  sql("SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'") ? "transaction_timeout = '1ms'" : ();
 my $friendly = "SET statement_timeout = 0; SET default_transaction_read_only = off;
 	SET default_transaction_isolation = 'read committed'; SET search_path = public;
-	SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;";
+	SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+	RESET ROLE; SET ROLE none; SET session_replication_role = origin;"
+	. (sql("SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'")
+	? 'SET transaction_timeout = 0;' : '');
 create_table('one', $rows);
 sql("$friendly SELECT migrate.expand('other')", 'second');
 expand('one');
@@ -177,7 +184,7 @@ set('migrate.max_rows_per_second', 0);
 is_completed('killed', $rows, 'after kill -9 of the worker');
 
 # -- Crash of the whole server, and an orderly restart.
-for my $mode (qw(immediate fast))
+for my $mode (qw(immediate fast smart))
 {
 	set('migrate.max_rows_per_second', 1000);
 	create_table($mode, $rows);

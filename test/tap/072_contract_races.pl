@@ -64,7 +64,7 @@ sub run_lane
 	srand($seed + $lane);
 	foreach my $number (1 .. $count)
 	{
-		$race = ContractRace->new("t$number", $race && $race->{goes_on} ? $race : undef);
+		$race = ContractRace->new("t${lane}_$number", $race && $race->{goes_on} ? $race : undef);
 		my $goes_on = eval { $race->run($boss, @sessions) };
 
 		$race->problem("broken off: $@") if $@;

@@ -12,6 +12,10 @@
 #include <string.h>
 
 typedef uint64_t uint64;
+typedef int64_t int64;
+
+#define Min(a, b)				((a) < (b) ? (a) : (b))
+#define Max(a, b)				((a) > (b) ? (a) : (b))
 
 #define palloc(size)			malloc(size)
 #define palloc0(size)			calloc(1, size)

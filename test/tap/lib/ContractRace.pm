@@ -174,7 +174,7 @@ sub reader
 sub waiter
 {
 	my ($race) = @_;
-	return map { ("SELECT migrate.wait('$race->{table}', '30 ms') IS NOT NULL, pg_sleep(" . rand(0.004) . ") IS NULL, E'\\nr', read_all('$race->{table}');", sleep_some(2)) } 1 .. 3;
+	return map { ("SELECT migrate.wait('$race->{table}', '300 ms') IS NOT NULL, pg_sleep(" . rand(0.02) . ") IS NULL, E'\\nr', read_all('$race->{table}');", sleep_some(2)) } 1 .. 2;
 }
 
 # First how to drop what it makes.
@@ -208,7 +208,7 @@ sub contractor
 {
 	my ($race) = @_;
 	my $wait = pick(0, 0, 5, 40);
-	return (sleep_some(12), in_a_transaction("SELECT migrate.contract('$race->{table}', '$wait ms', '{window,usage}');"));
+	return (sleep_some(12), in_a_transaction("SELECT migrate.contract('$race->{table}', '$wait ms', '" . pick('{window,usage}', '{window,usage}', '{usage}') . "');"));
 }
 
 sub undoer
@@ -218,7 +218,20 @@ sub undoer
 		chance(0.5) ? (sleep_some(5), "SELECT migrate.expand('$race->{table}');") : ());
 }
 
-sub converter { my ($race) = @_; return (sleep_some(8), "CALL migrate.run('$race->{table}');"); }
+# For a while the old form fails, as it will after the contract.
+sub deprecator
+{
+	my ($race) = @_;
+	my $call = "SELECT migrate.deprecate('$race->{table}', '0 s',";
+	return (sleep_some(5), "$call 'log');", sleep_some(5), "$call 'error');", sleep_some(5), "$call 'warning');", sleep_some(2), "$call 'log');");
+}
+
+sub converter
+{
+	my ($race) = @_;
+	return (sleep_some(8), "CALL migrate.run('$race->{table}');",
+		chance(0.5) ? "SELECT migrate.contract('$race->{table}', skip => '{window,usage}');" : ());
+}
 
 # A second migration, which reads what the first would drop.
 sub successor
@@ -244,16 +257,18 @@ sub retirer { return (sleep_some(15), "SELECT migrate.retire_release('old');"); 
 
 my $column_is_gone = '42703';
 my $value_is_bad = '22P02|23514';	# by up, or by what stands in for the proof
+my $two_dropped = '40P01';	# DROP POLICY, twice at once: each wants more than it has, with any table
 my %may_raise = (
 	writer => "$column_is_gone|40001|25P02|$value_is_bad",
 	preparer => "$column_is_gone|26000|$value_is_bad",
 	two_phases => "$column_is_gone|25P02|42704|40001|$value_is_bad",
 	reader => "$column_is_gone|25P02|3B001|$value_is_bad",
 	waiter => "$column_is_gone|55000|40P01|$value_is_bad",
-	object_maker => "$column_is_gone|42P01|42704|42883|25P02|55P03|55000|2BP01|0A000",
+	object_maker => "$column_is_gone|$two_dropped|42P01|42704|42883|25P02|55P03|55000|2BP01|0A000",
 	contractor => '55000|55P03|40001|25P02',
 	undoer => '55000|55P03|40001|25P02|2BP01',
-	converter => '55000',
+	deprecator => '55000|55P03|40001',
+	converter => '55000|55P03',
 	successor => "$column_is_gone|55000|55P03|42P17|42704|2BP01|$value_is_bad",
 	pinner => "$column_is_gone|42704|55000|40001|$value_is_bad",
 	retirer => '55006|42704',
@@ -263,7 +278,7 @@ my %actors = (
 	writer => sub { writer(@_, pick(\&an_old_write, \&an_old_write, \&a_new_write, \&a_bad_write)) },
 	preparer => \&preparer, two_phases => \&two_phases, reader => \&reader, waiter => \&waiter,
 	object_maker => \&object_maker, contractor => \&contractor, undoer => \&undoer,
-	converter => \&converter, successor => \&successor, pinner => \&pinner, retirer => \&retirer,
+	deprecator => \&deprecator, converter => \&converter, successor => \&successor, pinner => \&pinner, retirer => \&retirer,
 );
 
 # ---- a race ----
@@ -281,9 +296,9 @@ sub new
 		with_release => chance(0.15), actors => [], problems => [], outcome => undef,
 	}, $class;
 	my @names = ('contractor', pick('contractor', 'writer', 'undoer'), map { pick(qw(writer writer reader reader
-		preparer two_phases waiter object_maker object_maker undoer successor)) } 1 .. 1 + int rand 3);
+		preparer two_phases waiter object_maker object_maker undoer successor deprecator)) } 1 .. 1 + int rand 3);
 
-	push @names, 'converter' if $self->{begins} eq 'expanded';
+	unshift @names, 'converter', chance(0.6) ? 'waiter' : () if $self->{begins} eq 'expanded';
 	push @names, pick('pinner', 'retirer'), 'retirer' if $self->{with_release};
 	splice @names, 6;
 	foreach my $k (1 .. @names)
@@ -365,6 +380,7 @@ sub hear
 		elsif ($line =~ /^end|^$/) { $read = undef if $line }
 		elsif ($line =~ /^(true|false) made$/) { $actor->{made} = $1 eq 'false' }
 		elsif ($line =~ /^(true|false) dropped$/) { $actor->{made} = 0 if $1 eq 'false' }
+		elsif ($line eq 'WARNING:  01P01') { }
 		elsif ($line =~ /^(?:ERROR|WARNING|FATAL|PANIC):  (\w+)/)
 		{
 			$self->problem("$actor->{name} $actor->{k} raised $1") unless $1 =~ /^(?:$may_raise{$actor->{name}})$/;
@@ -391,13 +407,14 @@ sub look
 {
 	my ($self, $boss) = @_;
 	my $t = $self->{table};
-	my ($state, $columns, $triggers, $proofs, $live) = split /\n/, ask($boss,
+	my ($state, $columns, $triggers, $proofs, $live, $contracted) = split /\n/, ask($boss,
 		"SELECT state FROM migrate.status WHERE name = '$t';",
 		"SELECT string_agg(attname, ' ' ORDER BY attname) FROM pg_attribute WHERE attrelid = '$t'::regclass AND attnum > 0 AND NOT attisdropped;",
 		"SELECT count(*) FROM pg_trigger WHERE tgrelid = '$t'::regclass AND tgname ~ 'migrate';",
-		"SELECT count(*) FROM pg_constraint WHERE conrelid = '$t'::regclass AND conname ~ '^row_version_';",
-		"SELECT count(*) FROM migrate.status WHERE relation = '$t'::regclass AND state IN ('expanded', 'complete');");
-	return { state => $state, triggers => $triggers, proofs => $proofs, live => $live, map { ("has_$_" => 1) } split / /, $columns };
+		"SELECT count(*) FROM pg_constraint WHERE conrelid = '$t'::regclass AND contype = 'c' AND conname ~ '^row_version_[0-9]';",
+		"SELECT count(*) FROM migrate.status WHERE relation = '$t'::regclass AND state IN ('expanded', 'complete');",
+		"SELECT count(*) FROM migrate.history WHERE migration = '$t' AND event = 'contracted';");
+	return { state => $state, triggers => $triggers, proofs => $proofs, live => $live, contracted => $contracted, map { ("has_$_" => 1) } split / /, $columns };
 }
 
 # A row without a value is one that was deleted: there are none.
@@ -437,14 +454,19 @@ sub check_use
 sub check
 {
 	my ($self, $boss) = @_;
-	my $now = $self->look($boss);
 	my %form = (contracted => 'b', 'rolled back' => 'a', expanded => 'ab', complete => 'ab');
+
+	ask($boss, "SELECT migrate.deprecate('$self->{table}', '0 s', 'log');")
+		if grep { $_->{name} eq 'deprecator' } @{ $self->{actors} };
+	my $now = $self->look($boss);
 	my $has = join '', grep { $now->{"has_$_"} } 'a', 'b';
 
 	$self->{outcome} = $now->{state};
 	$self->problem("is $now->{state} and has columns $has") if $has ne ($form{ $now->{state} } // 'none');
 	$self->problem("has $now->{live} live migrations, $now->{proofs} proofs and $now->{triggers} triggers")
 		if $now->{live} != $now->{proofs} || ($now->{live} > 0) != ($now->{triggers} > 0);
+	$self->problem("was contracted $now->{contracted} times")
+		if $now->{contracted} != ($now->{state} eq 'contracted');
 	$self->check_rows($boss, $now);
 	$self->check_use($boss, $now);
 	foreach my $actor (grep { $_->{made} } @{ $self->{actors} })

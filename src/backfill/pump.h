@@ -1,0 +1,57 @@
+/*
+ * backfill/pump.h
+ *		Which blocks of a heap come next.
+ */
+#ifndef MIGRATE_BACKFILL_PUMP_H
+#define MIGRATE_BACKFILL_PUMP_H
+
+#include "nodes/pg_list.h"
+#include "utils/rel.h"
+
+#include "backfill/progress.h"
+#include "backfill/window.h"
+
+/* A session's way through a round of a heap. Lost with the session, and no harm done. */
+typedef struct Pump
+{
+	Oid			heap;
+	Oid			filenode;
+	int			round;
+	BlockNumber opened;			/* windows were opened up to here */
+	BlockNumber end;			/* of the round, exclusive */
+	List	   *open;			/* of Window *, ascending; the first is not finished */
+	List	   *used;			/* of Window *: finished, to be tidied */
+	BlockNumber frontier;		/* as recorded by the last step */
+	TransactionId writer;		/* the last step's transaction; none: it is new */
+	MemoryContext context;
+} Pump;
+
+/*
+ * The pump of a claimed heap, from a list that outlasts the step; it is made, or made
+ * anew, where the progress is not as it left it.
+ */
+extern Pump *migrate_pump_get(List **pumps, const Progress *progress, MemoryContext context);
+
+/* How many windows the pumps have open. */
+extern int	migrate_pump_count_windows(List *pumps);
+
+/*
+ * The window to go on with; a new one only if that is allowed. NULL where there is
+ * none, or all wait for the horizon: then "held_by" is the transaction that it
+ * has to pass.
+ */
+extern Window *migrate_pump_choose(Pump *pump, Relation heap, bool may_open,
+								   bool may_wait, TransactionId *held_by);
+
+/* Give the space of finished windows back to the table, as far as it can be used. */
+extern void migrate_pump_tidy(Pump *pump, Relation heap);
+
+/*
+ * A step is done. Moves past windows that are finished, and says how far that is,
+ * what was left in them, and how many blocks are done beyond. True where the round is over.
+ */
+extern bool migrate_pump_advance(Pump *pump, BlockNumber *next, int64 *ahead, Left *left);
+
+extern void migrate_pump_forget(List **pumps, Oid heap);
+
+#endif							/* MIGRATE_BACKFILL_PUMP_H */
