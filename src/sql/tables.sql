@@ -165,14 +165,15 @@ CREATE TABLE migrate.published_view (
 
 -- The backfill of one heap: a managed table, or a leaf of a managed partitioned one.
 CREATE TABLE migrate.backfill (
-	relation		regclass PRIMARY KEY,		-- the heap
+	relation		regclass NOT NULL,			-- the heap
+	first_block		bigint NOT NULL DEFAULT 0,	-- of the part of it
 	root			regclass NOT NULL,			-- the managed table
 	target			integer NOT NULL,			-- rows below this version are converted
 	phase			text NOT NULL DEFAULT 'converting'
 		CHECK (phase IN ('converting', 'waiting', 'failed', 'scanned', 'settling')),
 	filenode		oid NOT NULL DEFAULT 0,		-- a rewritten heap starts over
 	round			integer NOT NULL DEFAULT 0,	-- 0: not begun
-	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the heap, when its first round began
+	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the part, when its first round began
 	next_block		bigint NOT NULL DEFAULT 0,	-- of this round: those before it are done
 	blocks_ahead	bigint NOT NULL DEFAULT 0,	-- and so many of those from it on
 	end_block		bigint NOT NULL DEFAULT 0,	-- of this round, exclusive
@@ -190,7 +191,8 @@ CREATE TABLE migrate.backfill (
 	last_error		text,
 	started_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	round_started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp()
+	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (relation, first_block)
 );
 CREATE INDEX backfill_root ON migrate.backfill (root);
 
