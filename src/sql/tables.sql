@@ -121,6 +121,12 @@ CREATE TABLE migrate.assignment_tree (
 	PRIMARY KEY (migration, direction, target)
 );
 
+-- Where the dependencies of a table's write trigger were recorded; not dumped, as they are not.
+CREATE TABLE migrate.recorded (
+	relation		regclass PRIMARY KEY,
+	cluster			bigint NOT NULL				-- its system identifier
+);
+
 -- What a migration has to do with columns of its table, as of when it was defined.
 CREATE TABLE migrate.footprint (
 	migration		text NOT NULL,
@@ -217,6 +223,8 @@ CREATE TABLE migrate.declared_index (
 	PRIMARY KEY (relation, name)
 );
 
+-- Rows that could not be converted. Neither this nor migrate.backfill is dumped: they tell of
+-- rows where they are, and the backfill goes through a restored table from its beginning.
 CREATE TABLE migrate.failure (
 	relation		regclass NOT NULL,			-- the heap
 	migration		text NOT NULL,
@@ -268,7 +276,6 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.release_migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.publication', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.published_view', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
-SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.column_use', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event_seq_seq', '');

@@ -47,7 +47,9 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 
 /*
  * Tables with a migration that is not complete, but for those of which only
- * rows are left that fail, as long as any is left (backfill/progress.c).
+ * rows are left that fail, as long as any is left (backfill/progress.c); and
+ * those whose migrations are, but an index on what stale rows read as is still
+ * there: its builder was ended before it had dropped that.
  */
 #define TABLES_WITH_WORK \
 	"SELECT m.relation::oid FROM migrate.managed m" \
@@ -56,8 +58,8 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 	"   bool_or(g.state = 'expanded') AS incomplete" \
 	"  FROM migrate.migration g WHERE g.state IN ('expanded', 'complete')" \
 	"  GROUP BY g.relation) AS live ON live.relation = m.relation" \
-	" WHERE live.incomplete AND NOT m.paused" \
-	"  AND (NOT EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
+	" WHERE NOT m.paused AND CASE WHEN live.incomplete THEN" \
+	"  NOT EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
 	"    AND b.target = live.newest AND b.phase = 'failed')" \
 	"   OR EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
 	"    AND b.target = live.newest AND b.phase IN ('converting', 'waiting'))" \
@@ -67,7 +69,14 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 	"     OR f.relation IN (SELECT b.relation FROM migrate.backfill b" \
 	"      WHERE b.root = m.relation))" \
 	"   AND NOT EXISTS (SELECT FROM migrate.declared_index d" \
-	"    WHERE d.relation = m.relation AND d.error IS NOT NULL))" \
+	"    WHERE d.relation = m.relation AND d.error IS NOT NULL)" \
+	"  ELSE EXISTS (SELECT FROM migrate.declared_index d WHERE d.relation = m.relation" \
+	"    AND d.while_stale)" \
+	"   AND EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid" \
+	"    WHERE (i.indrelid = m.relation" \
+	"      OR i.indrelid IN (SELECT relid FROM pg_partition_tree(m.relation)))" \
+	"     AND NOT x.relispartition AND starts_with(x.relname, '" MIGRATE_INDEX_PREFIX "_'))" \
+	"  END" \
 	" ORDER BY m.relation"
 
 /* A table with work, and how many workers could do something there. */
