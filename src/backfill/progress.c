@@ -96,6 +96,7 @@ migrate_progress_sync(Oid root, int32 target)
 								 "  next_block = 0, blocks_ahead = 0, end_block = 0,"
 								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
 								 "  rows_converted = 0, rows_repaired = 0,"
+								 "  rows_pruned = 0, rows_referenced = 0,"
 								 "  rows_recent = 0, blocks_recent = 0,"
 								 "  held_by = NULL, last_error = NULL,"
 								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
@@ -261,7 +262,8 @@ migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber nex
 						  " recent_at = clock_timestamp(),"
 						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
 						  " skipped = $7, failed = $8,"
-						  " rows_converted = rows_converted + $9,"
+						  " rows_converted = rows_converted + $9 - $13, rows_pruned = rows_pruned + $13,"
+						  " rows_referenced = rows_referenced + $14,"
 						  " rows_repaired = rows_repaired + $10, blocks_ahead = $11,"
 						  " last_error = coalesce($12, last_error), updated_at = clock_timestamp()"
 						  " WHERE relation = $1",
@@ -275,7 +277,9 @@ migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber nex
 									 store_bigint(batch->converted),
 									 store_bigint(batch->repaired),
 									 store_bigint(progress->ahead),
-									 store_text(batch->last_error)));
+									 store_text(batch->last_error),
+									 store_bigint(batch->pruned),
+									 store_bigint(batch->referenced)));
 	return phase;
 }
 

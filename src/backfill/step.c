@@ -119,6 +119,7 @@ init_batch(Batch *batch, Backfill *backfill, Relation heap, Conversion *conversi
 	migrate_page_init_staleness(&batch->staleness, heap, conversion, target_version(conversion));
 	batch->stop = backfill->stop;
 	batch->meter = &backfill->meter;
+	batch->pruner = migrate_pruner_open(heap, conversion);
 	migrate_meter_begin(batch->meter, backfill->rows_left, &batch->rows_left, &batch_time);
 	batch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), batch_time);
 }
