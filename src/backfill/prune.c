@@ -162,7 +162,8 @@ free_plan(void *pruner)
 		SPI_freeplan(((Pruner *) pruner)->plan);
 }
 
-static void
+/* False where others have locked it. */
+static bool
 open_archive(Pruner *pruner)
 {
 	Conversion *conversion = pruner->conversion;
@@ -171,11 +172,9 @@ open_archive(Pruner *pruner)
 	ListCell   *lc;
 
 	if (!OidIsValid(archive))
-		return;
+		return true;
 	if (!ConditionalLockRelationOid(archive, RowExclusiveLock))
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("the archive of table \"%s\" is locked", get_rel_name(conversion->root))));
+		return false;
 	pruner->columns = migrate_archive_columns(pruner->heap, conversion->root, conversion,
 											  conversion->version_attno, archive);
 	foreach(lc, pruner->columns)
@@ -187,6 +186,7 @@ open_archive(Pruner *pruner)
 	callback->func = free_plan;
 	callback->arg = pruner;
 	MemoryContextRegisterResetCallback(pruner->context, callback);
+	return true;
 }
 
 static bool
@@ -206,17 +206,18 @@ has_references(const TriggerDesc *triggers)
 	return false;
 }
 
-Pruner *
-migrate_pruner_open(Relation heap, Conversion *conversion)
+bool
+migrate_pruner_open(Pruner **result, Relation heap, Conversion *conversion)
 {
 	Node	   *condition = migrate_prune_condition(heap);
 	Pruner	   *pruner;
 
+	*result = NULL;
 	if (condition == NULL)
-		return NULL;
+		return true;
 	/* A publication may want to know which rows are deleted, and have no key for that. */
 	CheckCmdReplicaIdentity(heap, CMD_DELETE);
-	pruner = palloc0(sizeof(Pruner));
+	*result = pruner = palloc0(sizeof(Pruner));
 	pruner->heap = heap;
 	pruner->conversion = conversion;
 	pruner->desc = CreateTupleDescCopyConstr(RelationGetDescr(heap));
@@ -224,8 +225,7 @@ migrate_pruner_open(Relation heap, Conversion *conversion)
 														   conversion);
 	pruner->has_references = has_references(heap->trigdesc);
 	pruner->context = CurrentMemoryContext;
-	open_archive(pruner);
-	return pruner;
+	return open_archive(pruner);
 }
 
 /* ---- evaluating ---- */

@@ -16,11 +16,12 @@
 typedef struct Pruner Pruner;
 
 /*
- * What is to be pruned of a heap; NULL: nothing. In the current memory context, whose
- * end frees it, and for this transaction. Raises an error where what was asked for
- * cannot be done any more; the caller holds RowExclusiveLock on the heap.
+ * What is to be pruned of a heap, for this transaction and in the current memory
+ * context, whose end frees it; NULL: nothing. False where others have locked the archive.
+ * Raises an error where what was asked for cannot be done any more. The caller holds
+ * RowExclusiveLock on the heap.
  */
-extern Pruner *migrate_pruner_open(Relation heap, Conversion *conversion);
+extern bool migrate_pruner_open(Pruner **pruner, Relation heap, Conversion *conversion);
 
 /* Of a relation: the condition, over varno 1 and its own attributes; NULL: none. */
 extern Node *migrate_prune_condition(Relation rel);

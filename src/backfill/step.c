@@ -52,6 +52,7 @@
 
 #define HELD_BY_ROW_LOCKS	"locked rows"
 #define HELD_BY_OTHER		"another session at work"
+#define HELD_BY_ARCHIVE_LOCK	"a lock on the archive"
 
 void
 migrate_backfill_init(Backfill *backfill, Oid root)
@@ -119,7 +120,6 @@ init_batch(Batch *batch, Backfill *backfill, Relation heap, Conversion *conversi
 	migrate_page_init_staleness(&batch->staleness, heap, conversion, target_version(conversion));
 	batch->stop = backfill->stop;
 	batch->meter = &backfill->meter;
-	batch->pruner = migrate_pruner_open(heap, conversion);
 	migrate_meter_begin(batch->meter, backfill->rows_left, &batch->rows_left, &batch_time);
 	batch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), batch_time);
 }
@@ -203,6 +203,7 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 {
 	Pace	   *pace = &backfill->meter.pace;
 	Batch		batch;
+	Pruner	   *pruner;
 	Pump	   *pump;
 	BlockNumber next;
 	int64		ahead;
@@ -212,7 +213,13 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	const char *phase;
 
 	migrate_progress_adjust(progress, heap);
+	if (!migrate_pruner_open(&pruner, heap, conversion))
+	{
+		wait_for(backfill, HELD_BY_ARCHIVE_LOCK, LOCK_WAIT);
+		return NULL;
+	}
 	init_batch(&batch, backfill, heap, conversion);
+	batch.pruner = pruner;
 	pump = migrate_pump_get(&backfill->pumps, progress, backfill->context);
 	convert_noted(&batch, progress);
 	goes_on = convert_next(backfill, &batch, pump);
