@@ -155,6 +155,11 @@ INSERT INTO pr_restrict VALUES (4);
 INSERT INTO pr_late VALUES (5);
 INSERT INTO pr_cascade VALUES (1), (6), (3);
 INSERT INTO pr_null VALUES (7);
+-- by way of another table, which only the deletion finds out
+CREATE TABLE pr_middle (id integer PRIMARY KEY, parent integer REFERENCES pr_parent ON DELETE CASCADE);
+CREATE TABLE pr_low (id integer REFERENCES pr_middle);
+INSERT INTO pr_middle VALUES (1, 8), (2, 9);
+INSERT INTO pr_low VALUES (1);
 CREATE TRIGGER touch AFTER DELETE OR UPDATE ON pr_cascade FOR EACH ROW EXECUTE FUNCTION touch();
 CREATE TRIGGER touch BEFORE DELETE OR UPDATE ON pr_null FOR EACH ROW EXECUTE FUNCTION touch();
 SELECT migrate.define('pr_parent', 'pr_parent', add => 'n text', up => 'n = upper(full_name)');

@@ -331,9 +331,15 @@ form_row(Pass *pass)
 	MemoryContext old;
 	HeapTuple	formed;
 
-	if (!row->referenced && migrate_pruner_matches(pass->batch->pruner, &row->tuple))
+	if (!row->referenced)
 	{
-		row->prune = true;
+		PruneVerdict verdict = migrate_pruner_judge(pass->batch->pruner, &row->tuple);
+
+		row->prune = verdict == PRUNE_ROW;
+		row->referenced = verdict == PRUNE_REFERENCED;
+	}
+	if (row->prune)
+	{
 		handful->row++;
 		return;
 	}
@@ -400,12 +406,16 @@ store_row(Pass *pass, StaleRow *row)
 	Batch	   *batch = pass->batch;
 	MoveResult	result;
 
-	if (!row->prune)
-		return migrate_mover_store(pass->mover, &row->tuple,
-								   pass->handful->pages[row->page].buffer, row->formed);
-	result = migrate_pruner_remove(batch->pruner, &row->tuple);
+	if (row->prune)
+		result = migrate_pruner_remove(batch->pruner, &row->tuple);
+	else
+		result = migrate_mover_store(pass->mover, &row->tuple,
+									 pass->handful->pages[row->page].buffer, row->formed);
 	if (result == MOVE_DONE)
-		batch->pruned++;
+	{
+		batch->pruned += row->prune;
+		batch->referenced += row->referenced;
+	}
 	return result;
 }
 
@@ -496,6 +506,7 @@ try_row(Pass *pass, const StaleRow *row)
 		return NULL;
 	batch->converted = before.converted;
 	batch->pruned = before.pruned;
+	batch->referenced = before.referenced;
 	return error;
 }
 
@@ -510,10 +521,7 @@ convert_row_apart(Pass *pass, StaleRow *row)
 		return error;
 	FreeErrorData(error);
 	row->referenced = true;
-	error = try_row(pass, row);
-	if (error == NULL)
-		pass->batch->referenced++;
-	return error;
+	return try_row(pass, row);
 }
 
 /* Of the page's rows but one is looked at at a time. */

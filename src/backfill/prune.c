@@ -24,7 +24,7 @@
  * rows. The triggers that keep foreign keys do fire, at once, each row by itself: they
  * refuse (NO ACTION, RESTRICT), or carry on (CASCADE, SET NULL) as statements on the
  * tables that refer, with their triggers. A row that they refuse to let go is converted
- * instead (attempt.c). INSERT into the archive is an ordinary statement of the owner's, with
+ * instead: at once where that is foreseen (referrers.c), else when they do (attempt.c). INSERT into the archive is an ordinary statement of the owner's, with
  * triggers, policies and routing to partitions.
  *
  * The condition and the INSERT are the managed table's owner's, and run as him, restricted;
@@ -54,6 +54,7 @@
 
 #include "backfill/archive.h"
 #include "backfill/prune.h"
+#include "backfill/referrers.h"
 #include "catalog/store.h"
 #include "convert/expression.h"
 #include "migrate.h"
@@ -69,6 +70,7 @@ struct Pruner
 	char	   *insert;
 	SPIPlanPtr	plan;			/* of that; NULL: not made yet */
 	bool		has_references; /* there are triggers to fire */
+	List	   *referrers;		/* those that may refuse */
 	bool		is_deleting;	/* for who catches an error */
 	MemoryContext context;
 
@@ -224,6 +226,7 @@ migrate_pruner_open(Pruner **result, Relation heap, Conversion *conversion)
 	pruner->condition = migrate_expression_replace_columns((Expr *) condition, as_it_reads,
 														   conversion);
 	pruner->has_references = has_references(heap->trigdesc);
+	pruner->referrers = migrate_referrers_find(heap);
 	pruner->context = CurrentMemoryContext;
 	return open_archive(pruner);
 }
@@ -275,17 +278,18 @@ evaluate_condition(Pruner *pruner, TupleTableSlot *row)
 	return !isnull && DatumGetBool(value);
 }
 
-bool
-migrate_pruner_matches(Pruner *pruner, HeapTuple row)
+PruneVerdict
+migrate_pruner_judge(Pruner *pruner, HeapTuple row)
 {
 	StoreIdentity self;
-	bool		result;
+	PruneVerdict result;
 
 	if (pruner == NULL)
-		return false;
+		return PRUNE_NOT;
 	begin_row(pruner, &self);
 	ExecStoreHeapTuple(row, pruner->row, false);
-	result = evaluate_condition(pruner, pruner->row);
+	result = !evaluate_condition(pruner, pruner->row) ? PRUNE_NOT
+		: migrate_referrers_hold(pruner->referrers, pruner->row) ? PRUNE_REFERENCED : PRUNE_ROW;
 	ExecClearTuple(pruner->row);
 	migrate_store_become_self(&self);
 	return result;

@@ -29,12 +29,19 @@ extern Node *migrate_prune_condition(Relation rel);
 /* The archive of a managed table; InvalidOid: rows are deleted. */
 extern Oid	migrate_prune_archive(Oid root);
 
+typedef enum PruneVerdict
+{
+	PRUNE_NOT,
+	PRUNE_ROW,
+	PRUNE_REFERENCED			/* it is to go, but others refer to it: convert it */
+} PruneVerdict;
+
 /*
  * Both within what migrate_mover_open() begins, under a snapshot. Is the row, which was
  * found in a page that is pinned, to be pruned? And if so, remove it: if nobody holds it
  * and it is still to be pruned then.
  */
-extern bool migrate_pruner_matches(Pruner *pruner, HeapTuple row);
+extern PruneVerdict migrate_pruner_judge(Pruner *pruner, HeapTuple row);
 extern MoveResult migrate_pruner_remove(Pruner *pruner, HeapTuple row);
 
 /* Removing it has raised that error: is it that other rows refer to it? */
