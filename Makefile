@@ -4,7 +4,10 @@
 #	make lint, make format						the house rules of the C code
 #	make demo									what it does, on a live table
 #	make sqlsmith								random statements against internal errors
+#	make bench ROWS=2000000 ROUNDS=5			what a conversion costs, beside what others cost
 #	make soak MINUTES=60						the tests against a model, for that long
+#	make check-all								all tests on every server that is there
+#	make check-assert check-core check-valgrind	those on servers built from source
 #
 # New sources, tests and scripts are found by their folder and need no line here.
 # To build outside of this folder: make -f THIS/Makefile VPATH=THIS, after a "make clean"
@@ -64,6 +67,9 @@ ifneq ($(PROVE_TESTS),)
 TAP_TESTS = 1
 endif
 
+# The server to check on, as check-core takes it; PGXS has a VERSION of its own.
+TESTED_VERSION := $(VERSION)
+
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
@@ -82,7 +88,7 @@ ifneq ($(VPATH),)
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 endif
 
-.PHONY: lint format demo sqlsmith soak
+.PHONY: lint format demo sqlsmith soak bench check-all check-assert check-core check-valgrind
 
 lint: all
 	PG_CONFIG='$(PG_CONFIG)' LIBRARY='$(CURDIR)/$(shlib)' $(srcdir)/test/lint/run
@@ -102,3 +108,14 @@ sqlsmith:
 MINUTES ?= 60
 soak:
 	PG_CONFIG='$(PG_CONFIG)' PGXS_TOP='$(dir $(PGXS))../..' MINUTES='$(MINUTES)' SEED='$(SEED)' $(srcdir)/test/soak
+
+# Needs the library installed, in a server built without assertions. The head of
+# the script has what else it heeds.
+bench:
+	PG_CONFIG='$(PG_CONFIG)' $(if $(ROWS),ROWS='$(ROWS)') $(if $(ROUNDS),ROUNDS='$(ROUNDS)') \
+		$(srcdir)/test/bench/backfill
+
+# These choose, build and install for themselves, in a temporary folder. Each script's head
+# comment has its settings; one that is told to use a certain server is called itself.
+check-all check-assert check-core check-valgrind:
+	env -u PG_CONFIG VERSION='$(TESTED_VERSION)' $(SOURCE)/test/$@

@@ -182,6 +182,19 @@ UPDATE tags SET tag = 'New' RETURNING *;
 RESET migrate.release;
 UPDATE tags SET tag = 'Newer' RETURNING *;
 
+-- All columns but generated ones, as a dump of INSERTs lists them, are not refused.
+ALTER TABLE tags ADD COLUMN length int GENERATED ALWAYS AS (length(tag)) STORED;
+SELECT migrate.define('size', 'tags', add => 'size int');
+SELECT migrate.expand('size');
+SET migrate.release = 'shown';
+BEGIN;
+DECLARE dump CURSOR FOR SELECT id, tag, shown, row_version, NULL, size FROM tags;
+COMMIT;
+SELECT count(*) FROM (SELECT id, tag, shown, row_version, size FROM tags) t;
+SELECT id, tag, shown, row_version, size FROM tags WHERE size > 0;
+SELECT id, tag, shown, NULL, row_version, size FROM tags;
+RESET migrate.release;
+
 -- Whom it concerns.
 CREATE ROLE regress_release_stranger;
 SET ROLE regress_release_stranger;

@@ -167,7 +167,7 @@ SELECT migrate.contract('retype_heir', skip => '{window,usage}');
 EXECUTE surviving;
 DEALLOCATE surviving;
 \d heir
-SELECT attname, coalesce(attstattarget, -1) AS target, attoptions, col_description(attrelid, attnum) FROM pg_attribute
+SELECT attname, coalesce(attstattarget, -1) AS target, nullif(array(SELECT o FROM unnest(attoptions) o WHERE o ~ '^n_distinct'), '{}') AS attoptions, col_description(attrelid, attnum) FROM pg_attribute
 	WHERE attrelid = 'heir'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname;
 SELECT attname, grantee::regrole, privilege_type, is_grantable, grantor = 'retype_other'::regrole AS by_other
 	FROM pg_attribute, aclexplode(attacl) WHERE attrelid = 'heir'::regclass AND NOT attisdropped ORDER BY 1, 2::text, 3, 5;

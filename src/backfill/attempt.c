@@ -53,6 +53,7 @@
 /* So much is formed before it is stored. */
 #define MAX_PAGES	32
 #define MAX_ROWS	1024
+#define MAX_BYTES	(8 * 1024 * 1024)
 
 /* While these are formed, it is looked now and then whether the batch is to end. */
 #define ROWS_BETWEEN_LOOKS	8
@@ -68,6 +69,7 @@ typedef struct Handful
 	int			row;			/* which is being formed */
 	const char *culprit;		/* the migration whose expression failed; NULL: none */
 	int			growth;			/* of the last row that was formed, in bytes */
+	Size		bytes;			/* of all that were formed */
 } Handful;
 
 typedef struct Pass
@@ -197,17 +199,30 @@ lock_failed(const Batch *batch, ItemPointer tid, TupleTableSlot *slot)
 							LockWaitSkip, 0, &failure);
 }
 
-static void
-record_failure(Batch *batch, Window *window, Failure *failure, TupleTableSlot *slot)
+static FailedRow *
+name_failed(const Batch *batch, const Failure *failure, TupleTableSlot *slot)
+{
+	FailedRow  *row = palloc(sizeof(FailedRow));
+
+	row->migration = failure->migration;
+	row->key = migrate_row_key_to_record(batch->heap, slot);
+	row->tid = failure->tid;
+	row->sqlerrcode = failure->error->sqlerrcode;
+	row->message = failure->error->message;
+	return row;
+}
+
+/* What is to be recorded of a row that failed; NULL where it is another's to speak of. */
+static FailedRow *
+hold_failed(Batch *batch, Window *window, Failure *failure, TupleTableSlot *slot)
 {
 	BlockNumber block = ItemPointerGetBlockNumber(&failure->tid);
+	FailedRow  *row = NULL;
 
 	switch (lock_failed(batch, &failure->tid, slot))
 	{
 		case TM_Ok:
-			migrate_failure_record(RelationGetRelid(batch->heap), failure->migration,
-								   migrate_row_key_to_record(batch->heap, slot), &failure->tid,
-								   failure->error->sqlerrcode, failure->error->message);
+			row = name_failed(batch, failure, slot);
 			batch->failed++;
 			batch->last_error = failure->error->message;
 			window->left.failed++;
@@ -221,12 +236,14 @@ record_failure(Batch *batch, Window *window, Failure *failure, TupleTableSlot *s
 			migrate_window_leave(&window->left, block);
 	}
 	ExecClearTuple(slot);
+	return row;
 }
 
 static void
 record_failures(Batch *batch, Window *window)
 {
 	TupleTableSlot *slot;
+	List	   *rows = NIL;
 	ListCell   *lc;
 
 	if (batch->failures == NIL)
@@ -234,7 +251,14 @@ record_failures(Batch *batch, Window *window)
 	slot = table_slot_create(batch->heap, NULL);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(lc, batch->failures)
-		record_failure(batch, window, lfirst(lc), slot);
+	{
+		FailedRow  *row = hold_failed(batch, window, lfirst(lc), slot);
+
+		if (row != NULL)
+			rows = lappend(rows, row);
+	}
+	if (rows != NIL)
+		migrate_failure_record_all(RelationGetRelid(batch->heap), rows);
 	PopActiveSnapshot();
 	ExecDropSingleTupleTableSlot(slot);
 	batch->failures = NIL;
@@ -260,9 +284,11 @@ take_up_page(Pass *pass, BlockNumber block)
 
 	migrate_page_visit(visit, batch->heap, block, migrate_mover_can_be_hot(pass->mover));
 	visit->allowance = pass->every_row ? EVERY_ROW : 0;
+	visit->stale = pass->window->stale[block - pass->window->from];
+	visit->growth = handful->growth;
 	found = migrate_page_find(visit, batch->heap, &batch->staleness,
 							  pass->window->next[block - pass->window->from],
-							  handful->growth, rows_allowed(pass), rows);
+							  rows_allowed(pass), rows);
 	for (int i = 0; i < found; i++)
 		rows[i].page = handful->npages;
 	handful->nrows += found;
@@ -277,6 +303,7 @@ take_up_pages(Pass *pass)
 	BlockNumber block;
 
 	handful->npages = handful->nrows = handful->row = 0;
+	handful->bytes = 0;
 	while (has_room(handful) && rows_allowed(pass) > 0 &&
 		   migrate_window_next(pass->window, &block, pass->limit))
 	{
@@ -298,6 +325,7 @@ put_down_pages(Pass *pass)
 		PageVisit  *visit = &handful->pages[i];
 
 		migrate_window_move(pass->window, visit->block, visit->next, visit->line_pointers);
+		pass->window->stale[visit->block - pass->window->from] = Max(visit->stale, 0);
 		migrate_page_leave(visit);
 	}
 }
@@ -315,7 +343,7 @@ leave_page(Handful *handful)
 		handful->row++;
 }
 
-/* Expressions may take so long that it is time before all are formed. */
+/* Expressions may take so long, or make so much, that it is time before all are formed. */
 static void
 leave_rest(Handful *handful)
 {
@@ -346,14 +374,17 @@ form_row(Pass *pass)
 	old = MemoryContextSwitchTo(pass->batch->context);
 	formed = migrate_mover_form(pass->mover, &row->tuple, row->version);
 	MemoryContextSwitchTo(old);
-	if (formed != NULL && !migrate_page_take(&handful->pages[row->page], formed->t_len))
+	if (formed != NULL && !migrate_page_take(&handful->pages[row->page], row, formed->t_len))
 	{
 		heap_freetuple(formed);
 		leave_page(handful);
 		return;
 	}
 	if (formed != NULL)
+	{
 		handful->growth = (int) formed->t_len - (int) row->tuple.t_len;
+		handful->bytes += formed->t_len;
+	}
 	row->formed = formed;
 	handful->row++;
 }
@@ -371,7 +402,8 @@ form_rows(void *context)
 		{
 			CHECK_FOR_INTERRUPTS();
 			form_row(pass);
-			if (n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch))
+			if (handful->bytes >= MAX_BYTES ||
+				(n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch)))
 				leave_rest(handful);
 		}
 	}

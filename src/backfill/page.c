@@ -9,8 +9,10 @@
  * pages of a B-tree have about 10 % of free space when it was built, and one
  * that has to take more entries than that, before those of the old versions are
  * dead and can be deleted, is split for good. What the few leave behind becomes
- * room when nobody can see it any more, for HOT updates in the next visit. Where an
- * index changes with every conversion none is HOT, and all count as few.
+ * room when nobody can see it any more, for HOT updates in the next visit. When
+ * that suffices for all rows that are left, and to convert two of them at a time,
+ * no more go elsewhere. Where an index changes with every conversion none is HOT, and
+ * all count as few.
  *
  * What is done to a page is what the server does to it, under the same locks.
  *
@@ -46,6 +48,9 @@
 
 /* Of the rows of a page so many, in percent, may go elsewhere in one visit. */
 #define RELOCATED_AT_ONCE	7
+
+/* A page keeps room for so many rows while it is gone over. */
+#define KEPT_ROOM	2
 
 /* ---- versions ---- */
 
@@ -109,16 +114,29 @@ stored_length(Size length)
 	return MAXALIGN(Min(length, TOAST_TUPLE_THRESHOLD));
 }
 
-bool
-migrate_page_take(PageVisit *visit, Size length)
+/* Will all that is left find room one after another, as those before leave theirs? */
+static bool
+will_do_without(const PageVisit *visit, Size needed)
 {
-	Size		needed = stored_length(length);
+	int64		room = (int64) visit->room + visit->freed;
+	int64		used = (int64) (visit->stale - 1) * Max(visit->growth, 0);
+
+	return visit->taken > 0 && room >= used + KEPT_ROOM * (int64) needed;
+}
+
+bool
+migrate_page_take(PageVisit *visit, const StaleRow *row, Size length)
+{
+	Size		needed = stored_length(length) + sizeof(ItemIdData);
 
 	if (visit->can_be_hot && needed <= visit->room)
-		visit->room -= Min(needed + sizeof(ItemIdData), visit->room);
-	else if (visit->taken >= visit->allowance)
+		visit->room -= needed;
+	else if (visit->taken >= visit->allowance ||
+			 (visit->can_be_hot && will_do_without(visit, needed)))
 		return false;
+	visit->freed += MAXALIGN(row->tuple.t_len);
 	visit->taken++;
+	visit->stale--;
 	return true;
 }
 
@@ -184,8 +202,21 @@ get_row(PageVisit *visit, Relation heap, OffsetNumber offset, StaleRow *row)
 }
 
 static int
+count_rows(PageVisit *visit, Relation heap, const Staleness *staleness, OffsetNumber first)
+{
+	StaleRow	row;
+	int			count = 0;
+
+	for (OffsetNumber offset = first; offset <= visit->line_pointers; offset++)
+		if (get_row(visit, heap, offset, &row) &&
+			migrate_page_version(staleness, heap, &row.tuple) < staleness->target)
+			count++;
+	return count;
+}
+
+static int
 find_rows(PageVisit *visit, Relation heap, const Staleness *staleness,
-		  OffsetNumber first, int growth, int max, StaleRow *rows)
+		  OffsetNumber first, int max, StaleRow *rows)
 {
 	PageVisit	foreseen = *visit;
 	OffsetNumber offset;
@@ -202,7 +233,7 @@ find_rows(PageVisit *visit, Relation heap, const Staleness *staleness,
 			continue;
 		if (visit->allowance == 0)
 			foreseen.allowance = visit->allowance = allowance_for(row->tuple.t_len);
-		if (!migrate_page_take(&foreseen, row->tuple.t_len + growth))
+		if (!migrate_page_take(&foreseen, row, row->tuple.t_len + visit->growth))
 			break;
 		found++;
 	}
@@ -212,7 +243,7 @@ find_rows(PageVisit *visit, Relation heap, const Staleness *staleness,
 
 int
 migrate_page_find(PageVisit *visit, Relation heap, const Staleness *staleness,
-				  OffsetNumber first, int growth, int max, StaleRow *rows)
+				  OffsetNumber first, int max, StaleRow *rows)
 {
 	Page		page = BufferGetPage(visit->buffer);
 	int			found;
@@ -220,7 +251,11 @@ migrate_page_find(PageVisit *visit, Relation heap, const Staleness *staleness,
 	LockBuffer(visit->buffer, BUFFER_LOCK_SHARE);
 	visit->line_pointers = PageGetMaxOffsetNumber(page);
 	visit->room = PageGetHeapFreeSpace(page);
-	found = find_rows(visit, heap, staleness, first, growth, max, rows);
+	if (visit->room > 0)
+		visit->room += sizeof(ItemIdData);
+	if (visit->stale == 0)
+		visit->stale = count_rows(visit, heap, staleness, first);
+	found = find_rows(visit, heap, staleness, first, max, rows);
 	LockBuffer(visit->buffer, BUFFER_LOCK_UNLOCK);
 	return found;
 }

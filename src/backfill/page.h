@@ -43,8 +43,11 @@ typedef struct PageVisit
 	Buffer		buffer;
 	int			line_pointers;
 	OffsetNumber next;			/* the row to go on with the next time */
+	int			stale;			/* rows that are left to convert; 0: not counted yet */
+	int			growth;			/* by which they are expected to grow, in bytes */
 	Size		room;			/* in bytes */
 	int			taken;			/* so many rows were let pass */
+	Size		freed;			/* what those will leave behind */
 	int			allowance;		/* so many may, whether there is room or not */
 	bool		can_be_hot;		/* any number may for which there is room */
 } PageVisit;
@@ -57,14 +60,15 @@ extern void migrate_page_visit(PageVisit *visit, Relation heap, BlockNumber bloc
 extern void migrate_page_leave(PageVisit *visit);
 
 /*
- * The stale rows from "first" on that will pass, were they to grow by so many
- * bytes, and at most "max". The allowance is set by the rows' size if it is 0.
+ * The stale rows from "first" on that will pass if they grow as expected, and at most
+ * "max". Counts those that are stale if that is not known, and sets the allowance by
+ * their size if it is 0.
  */
 extern int	migrate_page_find(PageVisit *visit, Relation heap, const Staleness *staleness,
-							  OffsetNumber first, int growth, int max, StaleRow *rows);
+							  OffsetNumber first, int max, StaleRow *rows);
 
-/* Let a new row of that length pass, if it may: its room is taken then. */
-extern bool migrate_page_take(PageVisit *visit, Size length);
+/* Let a row pass that is to be replaced by one of that length, if it may. */
+extern bool migrate_page_take(PageVisit *visit, const StaleRow *row, Size length);
 
 /* Give back what is dead, and let others know of the room that there is. */
 extern void migrate_page_tidy(Relation heap, BlockNumber block);

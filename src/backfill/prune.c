@@ -24,8 +24,9 @@
  * rows. The triggers that keep foreign keys do fire, at once, each row by itself: they
  * refuse (NO ACTION, RESTRICT), or carry on (CASCADE, SET NULL) as statements on the
  * tables that refer, with their triggers. A row that they refuse to let go is converted
- * instead: at once where that is foreseen (referrers.c), else when they do (attempt.c). INSERT into the archive is an ordinary statement of the owner's, with
- * triggers, policies and routing to partitions.
+ * instead: at once where that is foreseen (referrers.c), else when they do (attempt.c).
+ * INSERT into the archive is an ordinary statement of the owner's, with triggers, policies
+ * and routing to partitions.
  *
  * The condition and the INSERT are the managed table's owner's, and run as him, restricted;
  * the heap may be a partition that has another owner.

@@ -129,6 +129,8 @@ migrate_pump_get(List **pumps, const Progress *progress, MemoryContext context)
 		*pumps = lappend(*pumps, pump);
 	}
 	MemoryContextSwitchTo(old);
+	/* From here on what it knows is true only if this transaction commits. */
+	pump->writer = GetTopTransactionId();
 	pump->end = progress->end_block;
 	foreach(lc, pump->open)
 		migrate_window_clamp(lfirst(lc), pump->end);
@@ -286,6 +288,5 @@ migrate_pump_advance(Pump *pump, BlockNumber *next, int64 *ahead, Left *left)
 	*ahead = (int64) done;
 	*next = pump->open != NIL ? ((Window *) linitial(pump->open))->from : pump->opened;
 	pump->frontier = *next;
-	pump->writer = GetTopTransactionIdIfAny();
 	return *next >= pump->end && !(had_work && pump->used != NIL);
 }

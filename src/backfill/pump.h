@@ -22,7 +22,7 @@ typedef struct Pump
 	List	   *open;			/* of Window *, ascending; the first is not finished */
 	List	   *used;			/* of Window *: finished, to be tidied */
 	BlockNumber frontier;		/* as recorded by the last step */
-	TransactionId writer;		/* the last step's transaction */
+	TransactionId writer;		/* the last step's transaction; none: it is new */
 	MemoryContext context;
 } Pump;
 

@@ -21,6 +21,7 @@ migrate_window_begin(Window *window, BlockNumber from, BlockNumber to)
 	window->unfinished = to - from;
 	for (int i = 0; i < window->unfinished; i++)
 		window->next[i] = FirstOffsetNumber;
+	memset(window->stale, 0, sizeof(window->stale));
 }
 
 void

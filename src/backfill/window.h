@@ -32,7 +32,8 @@ typedef struct Window
 	TransactionId last_writer;	/* the last that converted rows in it, or none */
 	char	   *before;			/* what the caller noted when it was opened */
 	Left		left;
-	OffsetNumber next[MAX_WINDOW_BLOCKS];	/* by page: the row to go on with */
+	OffsetNumber next[MAX_WINDOW_BLOCKS];	/* by page: the row to go on with, */
+	uint16		stale[MAX_WINDOW_BLOCKS];	/* and how many are left; 0: not counted */
 } Window;
 
 extern void migrate_window_begin(Window *window, BlockNumber from, BlockNumber to);

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 
 #include "catalog/failure.h"
 #include "catalog/store.h"
@@ -45,6 +46,54 @@ migrate_failure_record(Oid heap, const char *migration, const char *key,
 											store_text(key), store_tid(tid),
 											store_text(unpack_sql_state(sqlerrcode)),
 											store_text(message)));
+}
+
+static StoreArg
+store_tid_array(List *rows)
+{
+	Datum	   *elements = palloc(list_length(rows) * sizeof(Datum));
+	ListCell   *lc;
+
+	foreach(lc, rows)
+		elements[foreach_current_index(lc)] = PointerGetDatum(&((FailedRow *) lfirst(lc))->tid);
+	return store_datum(TIDARRAYOID,
+					   PointerGetDatum(construct_array(elements, list_length(rows), TIDOID,
+													   sizeof(ItemPointerData), false,
+													   TYPALIGN_SHORT)), false);
+}
+
+/* Keys of different rows may look the same, where the output of a type says too little. */
+void
+migrate_failure_record_all(Oid heap, List *rows)
+{
+	List	   *migrations = NIL;
+	List	   *keys = NIL;
+	List	   *codes = NIL;
+	List	   *messages = NIL;
+	ListCell   *lc;
+
+	foreach(lc, rows)
+	{
+		FailedRow  *row = lfirst(lc);
+
+		migrations = lappend(migrations, unconstify(char *, row->migration));
+		keys = lappend(keys, unconstify(char *, row->key));
+		codes = lappend(codes, pstrdup(unpack_sql_state(row->sqlerrcode)));
+		messages = lappend(messages, unconstify(char *, row->message));
+	}
+	migrate_store_execute("INSERT INTO migrate.failure AS f"
+						  " (relation, migration, row_key, row_tid, sqlstate, message)"
+						  " SELECT DISTINCT ON (r.migration, r.key::jsonb)"
+						  "  $1, r.migration, r.key::jsonb, r.tid, r.sqlstate, r.message"
+						  " FROM unnest($2, $3, $4, $5, $6)"
+						  "  AS r (migration, key, tid, sqlstate, message)"
+						  " ON CONFLICT (relation, migration, row_key) DO UPDATE"
+						  " SET row_tid = excluded.row_tid, sqlstate = excluded.sqlstate,"
+						  "  message = excluded.message,"
+						  "  attempts = f.attempts + 1, recorded_by = pg_current_xact_id()",
+						  STORE_ARGS(store_relation(heap), store_text_array(migrations),
+									 store_text_array(keys), store_tid_array(rows),
+									 store_text_array(codes), store_text_array(messages)));
 }
 
 void

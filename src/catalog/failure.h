@@ -5,6 +5,7 @@
 #ifndef MIGRATE_CATALOG_FAILURE_H
 #define MIGRATE_CATALOG_FAILURE_H
 
+#include "nodes/pg_list.h"
 #include "storage/block.h"
 #include "storage/itemptr.h"
 #include "utils/elog.h"
@@ -18,6 +19,19 @@
  */
 extern void migrate_failure_record(Oid heap, const char *migration, const char *key,
 								   ItemPointer tid, int sqlerrcode, const char *message);
+
+/* A row that fails, for many at once. */
+typedef struct FailedRow
+{
+	const char *migration;
+	const char *key;
+	ItemPointerData tid;
+	int			sqlerrcode;
+	const char *message;
+} FailedRow;
+
+/* The same for a list of FailedRow *. */
+extern void migrate_failure_record_all(Oid heap, List *rows);
 
 /* The row that was at that place fails no more, or is there no more. */
 extern void migrate_failure_forget(Oid heap, ItemPointer tid);

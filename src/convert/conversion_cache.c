@@ -273,6 +273,9 @@ migrate_conversion_get(Oid relid)
  * committed? Then it sees every conversion that its completion vouched for.
  * Completion has waited for the snapshots that were older (lifecycle/complete.c),
  * but for those of sessions that sit in migrate.wait(): this is for them.
+ *
+ * A number that has yet to be given out is of another server, from where the rows came
+ * in a dump: converted, as all that sees them here.
  */
 static bool
 is_seen(FullTransactionId completed)
@@ -280,9 +283,10 @@ is_seen(FullTransactionId completed)
 	FullTransactionId next = ReadNextFullTransactionId();
 	Snapshot	snapshot;
 
-	if (!FullTransactionIdIsValid(completed) ||
-		FullTransactionIdFollowsOrEquals(completed, next))
+	if (!FullTransactionIdIsValid(completed))
 		return false;
+	if (FullTransactionIdFollowsOrEquals(completed, next))
+		return true;
 	if (U64FromFullTransactionId(next) - U64FromFullTransactionId(completed) > (1 << 30))
 		return true;
 	if (!ActiveSnapshotSet())

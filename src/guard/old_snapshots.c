@@ -47,12 +47,13 @@
 
 /*
  * The completion: NULL in both where there was none. Its transaction number
- * is dropped too when it is so old that a 32-bit number cannot be compared.
+ * is dropped too when it is so old that a 32-bit number cannot be compared, or has yet
+ * to be given out: then it was another server's, whose dump has been restored here.
  */
 #define COMPLETION \
 	"WITH completion AS (SELECT completed_at AS at," \
 	" CASE WHEN pg_snapshot_xmax(pg_current_snapshot())::text::numeric" \
-	"   - completed_xid::text::numeric < 2000000000 THEN completed_xid::xid END AS xid" \
+	"   - completed_xid::text::numeric BETWEEN 0 AND 2000000000 THEN completed_xid::xid END AS xid" \
 	" FROM migrate.migration WHERE name = $1)"
 
 /* Not after the completion; both ages are counted from the same number. */

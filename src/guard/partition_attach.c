@@ -17,7 +17,9 @@
  * A table that has a row version keeps it: it was a partition before, or is a
  * copy. In a copy (table_copy.c) rows do not say which form they have. They are
  * taken for the old one, unless there is something in a new column, which would
- * be lost: that is refused.
+ * be lost: that is refused. So are rows of versions that the parent does not take
+ * (write/supported.c): below its floor they would be taken for what a contract has made
+ * sure of, and above its newest version for what a migration to come has converted.
  *
  * Locks: those of ATTACH, in its order, the table's made stronger a moment
  * sooner; taken only if both tables are the caller's, as ATTACH demands.
@@ -32,6 +34,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -149,22 +152,29 @@ append_is_set(StringInfo condition, Oid root, const char *column)
 						 name, default_value);
 }
 
-/* Is there a row for which a condition holds? Asked as the table's owner, whose code may run. */
-static bool
-has_row(Oid relid, const char *condition)
+/*
+ * The version of a row for which a condition holds; NULL if there is none. Asked as the
+ * table's owner, whose code may run.
+ */
+static char *
+version_of_row(const Newcomer *newcomer, const char *condition)
 {
 	StoreIdentity self;
-	char	   *sql = psprintf(MIGRATE_OWN_SQL "SELECT FROM %s WHERE %s LIMIT 1",
-							   migrate_store_relation_sql(relid), condition);
-	bool		found;
+	MemoryContext context = CurrentMemoryContext;
+	char	   *sql = psprintf(MIGRATE_OWN_SQL "SELECT %s FROM %s WHERE %s LIMIT 1",
+							   quote_identifier(newcomer->version_column),
+							   migrate_store_relation_sql(newcomer->relid), condition);
+	char	   *version = NULL;
 
-	migrate_store_become_restricted(&self, migrate_store_relation_owner(relid));
+	migrate_store_become_restricted(&self, migrate_store_relation_owner(newcomer->relid));
 	SPI_connect();
 	(void) SPI_execute(sql, true, 1);
-	found = SPI_processed > 0;
+	if (SPI_processed > 0)
+		version = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0],
+															SPI_tuptable->tupdesc, 1));
 	SPI_finish();
 	migrate_store_become_self(&self);
-	return found;
+	return version;
 }
 
 static void
@@ -179,11 +189,34 @@ check_unsaid_rows(const Newcomer *newcomer)
 		foreach(each, ((Migration *) lfirst(lc))->added)
 			append_is_set(&is_set, newcomer->root, ((AddedColumn *) lfirst(each))->name);
 	if (is_set.len > 0 &&
-		has_row(newcomer->relid,
-				psprintf("%s <= %d AND (%s)", quote_identifier(newcomer->version_column),
-						 MIGRATE_VERSION_UNSAID, is_set.data)))
+		version_of_row(newcomer,
+					   psprintf("%s <= %d AND (%s)", quote_identifier(newcomer->version_column),
+								MIGRATE_VERSION_UNSAID, is_set.data)) != NULL)
 		refuse(newcomer, "It has rows that do not say their version, and have values in new columns.",
 			   INSERT_THEM);
+}
+
+/* Without a live migration there is no old form that rows which do not say could have. */
+static void
+check_versions(const Newcomer *newcomer)
+{
+	const char *column = quote_identifier(newcomer->version_column);
+	int32		lowest;
+	char	   *version;
+
+	if (get_atttype(newcomer->relid,
+					get_attnum(newcomer->relid, newcomer->version_column)) != INT4OID)
+		return;					/* lacks it; or is of no use, as ATTACH will say */
+	lowest = newcomer->live == NIL ? PG_INT32_MIN : MIGRATE_VERSION_UNSAID;
+	version = version_of_row(newcomer,
+							 psprintf("%s > %d OR %s < %d AND %s > %d",
+									  column, newcomer->version, column, newcomer->floor,
+									  column, lowest));
+	if (version != NULL)
+		refuse(newcomer, psprintf("It has rows of version %s; versions %d to %d are supported.",
+								  version, newcomer->floor, newcomer->version),
+			   psprintf("Insert them into the partitioned table in their present form, without column \"%s\".",
+						newcomer->version_column));
 }
 
 /* ---- what it lacks ---- */
@@ -357,16 +390,17 @@ migrate_partition_prepare(const RangeVar *parent, const RangeVar *name)
 	newcomer.parent = RangeVarGetRelid(parent, NoLock, true);
 	newcomer.relid = RangeVarGetRelid(name, NoLock, true);
 	if (!OidIsValid(newcomer.parent) || !OidIsValid(newcomer.relid) ||
-		!are_callers(&newcomer) || !load_root(&newcomer))
-		return InvalidOid;
+		get_rel_relispartition(newcomer.relid) || !are_callers(&newcomer) || !load_root(&newcomer))
+		return InvalidOid;		/* to no managed table; or the command will say what is wrong */
 	if (get_rel_relkind(newcomer.relid) == RELKIND_FOREIGN_TABLE)
 		refuse(&newcomer, "It is a foreign table.", INSERT_THEM);
 
 	if (RangeVarGetRelid(parent, ShareUpdateExclusiveLock, true) != newcomer.parent ||
 		RangeVarGetRelid(name, AccessExclusiveLock, true) != newcomer.relid)
 		return InvalidOid;		/* renamed or dropped meanwhile: the command will see */
-	newcomer.live = migrate_migration_load_live(newcomer.root);
+	(void) load_root(&newcomer);	/* what is live may have changed meanwhile */
 	check_not_managed(&newcomer);
+	check_versions(&newcomer);
 	add_version_column(&newcomer);
 	add_new_columns(&newcomer);
 	check_unsaid_rows(&newcomer);

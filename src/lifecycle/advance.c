@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "postmaster/bgworker.h"
 #include "utils/builtins.h"
 
 #include "backfill/origin.h"
@@ -59,15 +60,27 @@ is_paused(Oid root)
 	return paused != NULL && strcmp(paused, "t") == 0;
 }
 
-/* Others hold locks that stand against these (of TableLock *): say who. */
+static bool
+is_building(const Advance *advance)
+{
+	pid_t		pid;
+
+	return advance->builder != NULL &&
+		GetBackgroundWorkerPid(advance->builder, &pid) == BGWH_STARTED;
+}
+
+/*
+ * Others hold locks that stand against these (of TableLock *): say who. A builder of
+ * our own is no stranger, and is waited for as long as it takes.
+ */
 static AdvanceStatus
-wait_for_locks(Backfill *backfill, List *wanted, long pause)
+wait_for_locks(Advance *advance, List *wanted, long pause)
 {
 	char	   *holders = migrate_lock_holders(wanted);
 
-	migrate_backfill_hold(backfill, holders == NULL ? HELD_BY_TABLE_LOCK
+	migrate_backfill_hold(&advance->backfill, holders == NULL ? HELD_BY_TABLE_LOCK
 						  : psprintf("%s of %s", HELD_BY_TABLE_LOCK, holders), pause);
-	return ADVANCE_WAITING;
+	return is_building(advance) ? ADVANCE_WORKED : ADVANCE_WAITING;
 }
 
 static List *
@@ -90,7 +103,7 @@ settle(Advance *advance)
 		return ADVANCE_WAITING;
 	}
 	if (!migrate_complete_finish(backfill->root, advance->settling.version))
-		return wait_for_locks(backfill, lock_on_table(backfill, AccessShareLock), SETTLE_WAIT);
+		return wait_for_locks(advance, lock_on_table(backfill, AccessShareLock), SETTLE_WAIT);
 	migrate_complete_end_settling(&advance->settling);
 	migrate_backfill_hold(backfill, NULL, 0);
 	return ADVANCE_WORKED;
@@ -215,7 +228,7 @@ finish_constraints(Advance *advance, AdvanceStatus *status)
 			*status = ADVANCE_FAILED;
 			break;
 		case CONSTRAINTS_BLOCKED:
-			*status = wait_for_locks(backfill, migrate_constraint_locks(backfill->root),
+			*status = wait_for_locks(advance, migrate_constraint_locks(backfill->root),
 									 PROOF_WAIT);
 			break;
 	}
@@ -267,7 +280,7 @@ end_deferral(Advance *advance, AdvanceStatus *status)
 			*status = fail(backfill);
 			break;
 		case DEFERRAL_BLOCKED:
-			*status = wait_for_locks(backfill, lock_on_table(backfill, AccessExclusiveLock),
+			*status = wait_for_locks(advance, lock_on_table(backfill, AccessExclusiveLock),
 									 PROOF_WAIT);
 			break;
 	}
@@ -302,7 +315,7 @@ prove(Advance *advance)
 			migrate_backfill_hold(backfill, HELD_BY_STALE_ROW, PROOF_WAIT);
 			return ADVANCE_WAITING;
 		case PROOF_BLOCKED:
-			return wait_for_locks(backfill, lock_on_table(backfill, ShareUpdateExclusiveLock),
+			return wait_for_locks(advance, lock_on_table(backfill, ShareUpdateExclusiveLock),
 								  PROOF_WAIT);
 	}
 	return ADVANCE_WORKED;

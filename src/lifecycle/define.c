@@ -31,6 +31,7 @@
 #include "lifecycle/ancestry.h"
 #include "lifecycle/define.h"
 #include "lifecycle/definition_check.h"
+#include "lifecycle/relation_check.h"
 
 /* Keeps our lock on a table's definitions apart from other object locks on pg_class. */
 #define DEFINITIONS_LOCK_SUBID	0x6d69
@@ -333,7 +334,7 @@ migrate_lifecycle_define(Definition *definition)
 	ParsedDefinition *parsed;
 
 	LockRelationOid(definition->relid, AccessShareLock);
-	migrate_definition_check_relation(definition->relid);
+	migrate_relation_check(definition->relid);
 	LockDatabaseObject(RelationRelationId, definition->relid, DEFINITIONS_LOCK_SUBID,
 					   ExclusiveLock);
 

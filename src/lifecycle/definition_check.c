@@ -8,21 +8,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
-#include "catalog/catalog.h"
-#include "catalog/dependency.h"
-#include "catalog/heap.h"
-#include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/defrem.h"
-#include "commands/extension.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
@@ -33,197 +24,8 @@
 #include "catalog/names.h"
 #include "catalog/store.h"
 #include "lifecycle/definition_check.h"
+#include "lifecycle/definition_scope.h"
 #include "lifecycle/reference.h"
-#include "migrate.h"
-
-/* ---- the relation ---- */
-
-static void
-refuse_relation(Relation rel, const char *detail, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-			 errmsg("relation \"%s\" cannot be migrated", RelationGetRelationName(rel)),
-			 errdetail_internal("%s", detail),
-			 hint ? errhint("%s", hint) : 0));
-}
-
-/* The rows of each partition have to be ours to convert. */
-static void
-check_partitions(Relation rel)
-{
-	ListCell   *lc;
-
-	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		return;
-	foreach(lc, find_all_inheritors(RelationGetRelid(rel), AccessShareLock, NULL))
-	{
-		Relation	partition = table_open(lfirst_oid(lc), NoLock);
-
-		if (partition->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
-			refuse_relation(rel, psprintf("Its partition \"%s\" is a foreign table.",
-										  RelationGetRelationName(partition)),
-							"Migrate the table there first, or detach the partition.");
-		if (partition->rd_rel->relkind == RELKIND_RELATION &&
-			partition->rd_rel->relam != HEAP_TABLE_AM_OID)
-			refuse_relation(rel, psprintf("Its partition \"%s\" does not use the heap access method.",
-										  RelationGetRelationName(partition)), NULL);
-		table_close(partition, NoLock);
-	}
-}
-
-void
-migrate_definition_check_relation(Oid relid)
-{
-	Relation	rel = relation_open(relid, NoLock);
-	char		relkind = rel->rd_rel->relkind;
-
-	if (IsCatalogRelation(rel) || IsToastRelation(rel) ||
-		RelationGetNamespace(rel) == PG_CATALOG_NAMESPACE ||
-		RelationGetNamespace(rel) == get_namespace_oid(MIGRATE_SCHEMA, true))
-		refuse_relation(rel, "It is a system table.", NULL);
-	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
-		refuse_relation(rel, "Only tables and partitioned tables can be.",
-						relkind == RELKIND_VIEW || relkind == RELKIND_MATVIEW ?
-						"Name the table that it reads." : NULL);
-	migrate_migration_check_owner(relid);
-	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		refuse_relation(rel, "It is a temporary table.", NULL);
-	if (rel->rd_rel->relispartition)
-		refuse_relation(rel, "It is a partition.",
-						psprintf("Name the partitioned table \"%s\".",
-								 get_rel_name(llast_oid(get_partition_ancestors(relid)))));
-	if (relkind == RELKIND_RELATION && has_subclass(relid) &&
-		find_inheritance_children(relid, NoLock) != NIL)
-		refuse_relation(rel, "Other tables inherit from it.",
-						"Migrate the tables that inherit, or make it a partitioned table.");
-	if (relkind == RELKIND_RELATION && rel->rd_rel->relam != HEAP_TABLE_AM_OID)
-		refuse_relation(rel, "It does not use the heap access method.", NULL);
-	check_partitions(rel);
-	if (OidIsValid(rel->rd_rel->reloftype))
-		refuse_relation(rel, "It is a typed table: no columns can be added.", NULL);
-	if (getExtensionOfObject(RelationRelationId, relid) != InvalidOid)
-		refuse_relation(rel, "It belongs to an extension.", NULL);
-	relation_close(rel, NoLock);
-}
-
-/* ---- the columns that may be named ---- */
-
-static char *
-version_column(Oid relid)
-{
-	char	   *name = migrate_store_fetch("SELECT version_column FROM migrate.managed"
-										   " WHERE relation = $1",
-										   STORE_ARGS(store_relation(relid)));
-
-	return name ? name : "row_version";
-}
-
-static bool
-is_managed(Oid relid)
-{
-	return migrate_store_fetch("SELECT 1 FROM migrate.managed WHERE relation = $1",
-							   STORE_ARGS(store_relation(relid))) != NULL;
-}
-
-static List *
-table_columns(Relation rel, List *besides)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	char	   *version = is_managed(RelationGetRelid(rel))
-		? version_column(RelationGetRelid(rel)) : NULL;
-	List	   *columns = NIL;
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute attr = TupleDescAttr(desc, i);
-		ScopeColumn *column;
-
-		if (attr->attisdropped || migrate_names_contain(besides, NameStr(attr->attname)) ||
-			(version != NULL && strcmp(NameStr(attr->attname), version) == 0))
-			continue;
-		column = palloc0(sizeof(ScopeColumn));
-		column->name = pstrdup(NameStr(attr->attname));
-		column->type = attr->atttypid;
-		column->typmod = attr->atttypmod;
-		column->collation = attr->attcollation;
-		column->generated = attr->attgenerated != '\0';
-		columns = lappend(columns, column);
-	}
-	return columns;
-}
-
-/*
- * The columns that migrations before this one add, but have not added yet: name
- * and type of each. They come after the table's own, which count where both have
- * one of a name. (A join would read all migrations anew for each step of the way.)
- */
-static const char *const expected_columns =
-"WITH RECURSIVE before (name) AS ("
-" SELECT unnest($2) UNION SELECT unnest(m.depends_on) FROM before,"
-"  LATERAL (SELECT depends_on FROM migrate.migration WHERE name = before.name OFFSET 0) m)"
-" SELECT c.name, c.type FROM before JOIN migrate.migration m USING (name)"
-"  JOIN migrate.added_column c ON c.migration = m.name"
-" WHERE m.relation = $1 AND m.state IN ('defined', 'rolled back')"
-" ORDER BY m.seq, c.\"position\"";
-
-static void
-add_expected_columns(Scope *scope, Oid relid, List *depends_on)
-{
-	ListCell   *lc;
-
-	foreach(lc, migrate_store_fetch_rows(expected_columns,
-										 STORE_ARGS(store_relation(relid),
-													store_text_array(depends_on)), 2))
-	{
-		char	  **row = lfirst(lc);
-		ScopeColumn *column = palloc0(sizeof(ScopeColumn));
-
-		column->name = row[0];
-		column->type_text = row[1];
-		scope->columns = lappend(scope->columns, column);
-	}
-}
-
-static List *
-column_names(List *columns)
-{
-	List	   *names = NIL;
-	ListCell   *lc;
-
-	foreach(lc, columns)
-		names = lappend(names, ((ScopeColumn *) lfirst(lc))->name);
-	return names;
-}
-
-static List *
-known_names(const Migration *known)
-{
-	List	   *names = NIL;
-	ListCell   *lc;
-
-	foreach(lc, known->added)
-		names = lappend(names, ((AddedColumn *) lfirst(lc))->name);
-	return names;
-}
-
-static void
-check_added(Relation rel, List *added)
-{
-	char	   *version = version_column(RelationGetRelid(rel));
-	ListCell   *lc;
-
-	foreach(lc, added)
-	{
-		ScopeColumn *column = lfirst(lc);
-
-		if (strcmp(column->name, version) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("column \"%s\" is taken by the row version", column->name),
-					 errhint("Choose another name, or call migrate.manage() with another version column first.")));
-	}
-}
 
 /* ---- a new type under the same name ---- */
 
@@ -236,56 +38,6 @@ is_assigned(List *assignments, const char *name)
 		if (strcmp(((ParsedAssignment *) lfirst(lc))->target->name, name) == 0)
 			return true;
 	return false;
-}
-
-static const AddedColumn *
-find_known(const Migration *known, const char *rename_to)
-{
-	ListCell   *lc;
-
-	foreach(lc, known->added)
-	{
-		const AddedColumn *column = lfirst(lc);
-
-		if (column->rename_to != NULL && strcmp(column->rename_to, rename_to) == 0)
-			return column;
-	}
-	return NULL;
-}
-
-/* A name for a column until it may have the one that another has. */
-static char *
-interim_name(const Scope *scope, List *added, const char *name)
-{
-	for (int n = 0;; n++)
-	{
-		char	   *interim = makeObjectName(name, NULL, n == 0 ? "new" : psprintf("new%d", n));
-
-		if (migrate_scope_find(scope, interim) == NULL &&
-			!migrate_names_contain(column_names(added), interim))
-			return interim;
-	}
-}
-
-/*
- * A column in "add" that the table has already takes that one's place: it goes
- * by another name until contract drops the old one.
- */
-static void
-find_twins(Scope *scope, List *added, const Migration *known)
-{
-	ListCell   *lc;
-
-	foreach(lc, added)
-	{
-		ScopeColumn *column = lfirst(lc);
-		const AddedColumn *before = known ? find_known(known, column->name) : NULL;
-
-		if (before == NULL && migrate_scope_find(scope, column->name) == NULL)
-			continue;
-		column->rename_to = column->name;
-		column->name = before ? before->name : interim_name(scope, added, column->name);
-	}
 }
 
 /* One column's place cannot be taken twice at a time: neither could be contracted. */
@@ -679,14 +431,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	if (definition->add != NULL)
 		parsed->added = migrate_expression_parse_columns(definition->add);
 
-	/* Of a known migration the columns may be there, as its own doing. */
-	scope->relid = definition->relid;
-	scope->relation_name = RelationGetRelationName(rel);
-	scope->columns = table_columns(rel, known && known->version > 0 ? known_names(known) : NIL);
-	add_expected_columns(scope, definition->relid, definition->depends_on);
-	find_twins(scope, parsed->added, known);
-	check_added(rel, parsed->added);
-	scope->columns = list_concat(scope->columns, parsed->added);
+	migrate_definition_fill_scope(scope, rel, definition, parsed->added, known);
 
 	if (definition->up != NULL)
 		parsed->ups = migrate_expression_parse_assignments(scope, "up", definition->up);

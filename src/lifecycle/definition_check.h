@@ -17,10 +17,7 @@ typedef struct ParsedDefinition
 	List	   *needed;			/* one, if any: see migrate_expression_parse_predicate() */
 } ParsedDefinition;
 
-/* Can this relation be managed, by this user? Raises an error if not. */
-extern void migrate_definition_check_relation(Oid relid);
-
-/* Parse and check the rest. "known" is the same migration if it is recorded already. */
+/* Parse and check it. "known" is the same migration if it is recorded already. */
 extern ParsedDefinition *migrate_definition_parse(Definition *definition, Migration *known);
 
 #endif							/* MIGRATE_LIFECYCLE_DEFINITION_CHECK_H */

@@ -57,12 +57,12 @@
 #include "lifecycle/constraint.h"
 #include "lifecycle/deferral.h"
 #include "lifecycle/define.h"
-#include "lifecycle/definition_check.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/expand.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/proof.h"
 #include "lifecycle/reference.h"
+#include "lifecycle/relation_check.h"
 #include "lifecycle/release.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
@@ -253,7 +253,7 @@ migrate_lifecycle_manage(Oid relid, const char *version_column)
 	Managed    *managed;
 
 	LockRelationOid(relid, AccessShareLock);
-	migrate_definition_check_relation(relid);
+	migrate_relation_check(relid);
 	managed = load_managed(relid);
 	if (managed != NULL && strcmp(managed->version_column, version_column) != 0)
 		ereport(ERROR,
@@ -450,7 +450,7 @@ migrate_lifecycle_expand(const char *name)
 	migrate_reference_lock_others(migration);
 	migrate_lock_table(migration->relid, psprintf("expand migration \"%s\"", name));
 	check_all(migration);
-	migrate_definition_check_relation(migration->relid);
+	migrate_relation_check(migration->relid);
 	managed = load_managed(migration->relid);
 	if (managed == NULL)
 		managed = begin_to_manage(migration->relid, "row_version");

@@ -32,9 +32,9 @@
 #include "convert/conversion.h"
 #include "convert/expression.h"
 #include "lifecycle/define.h"
-#include "lifecycle/definition_check.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/prune.h"
+#include "lifecycle/relation_check.h"
 #include "migrate.h"
 
 /* ---- what is asked for ---- */
@@ -122,7 +122,7 @@ migrate_lifecycle_set_prune(Oid relid, const char *predicate, Oid archive)
 	bool		replace;
 
 	LockRelationOid(relid, AccessShareLock);
-	migrate_definition_check_relation(relid);
+	migrate_relation_check(relid);
 	rel = table_open(relid, NoLock);
 	condition = parse_as_owner(rel, predicate);
 	check_archive(rel, archive);
@@ -152,7 +152,7 @@ migrate_lifecycle_unset_prune(Oid relid)
 	bool		is_set;
 
 	LockRelationOid(relid, AccessShareLock);
-	migrate_definition_check_relation(relid);
+	migrate_relation_check(relid);
 	rel = table_open(relid, NoLock);
 	is_set = migrate_prune_condition(rel) != NULL;
 	table_close(rel, NoLock);

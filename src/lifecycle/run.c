@@ -134,7 +134,8 @@ gives_up(const Advance *advance, AdvanceStatus status, long *waited)
 		return false;
 	ereport(NOTICE,
 			(errmsg("table \"%s\" waits for %s", get_rel_name(advance->backfill.root),
-					advance->backfill.held_by),
+					advance->backfill.held_by[0] ? advance->backfill.held_by
+					: "older snapshots"),
 			 errhint("Run it again later.")));
 	return true;
 }

@@ -115,10 +115,19 @@ take_privileges(Oid relid, const char *old, const char *new)
 	" FROM pg_attribute o, pg_attribute n" \
 	" WHERE o.attrelid = $1 AND o.attname = $2 AND n.attrelid = $1 AND n.attname = $3"
 
+/* Those that a user can give; servers keep others of their own there. */
+#define OPTIONS_TAKEN \
+	"SELECT format('%I = %L', theirs.option_name, theirs.option_value)" \
+	" FROM pg_options_to_table(o.attoptions) theirs" \
+	" WHERE theirs.option_name IN ('n_distinct', 'n_distinct_inherited')" \
+	" AND theirs.option_name NOT IN" \
+	"  (SELECT own.option_name FROM pg_options_to_table(n.attoptions) own)"
+
 static const char *const taking =
 	"SELECT format('COMMENT ON COLUMN %s.%I IS %L', $1::regclass, $3, col_description($1, o.attnum))" COLUMNS " AND col_description($1, o.attnum) IS NOT NULL AND col_description($1, n.attnum) IS NULL"
-" UNION ALL SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I SET (%s)', $1::regclass, $3,"
-	"  array_to_string(o.attoptions, ', '))" COLUMNS " AND o.attoptions IS NOT NULL AND n.attoptions IS NULL"
+" UNION ALL SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I SET (%s)', $1::regclass, $3, option.text)"
+	" FROM pg_attribute o, pg_attribute n, LATERAL (" OPTIONS_TAKEN ") option (text)"
+	" WHERE o.attrelid = $1 AND o.attname = $2 AND n.attrelid = $1 AND n.attname = $3"
 " UNION ALL SELECT format('ALTER TABLE ONLY %s ALTER COLUMN %I SET STATISTICS %s', $1::regclass, $3,"
 	"  o.attstattarget)" COLUMNS " AND o.attstattarget >= 0 AND coalesce(n.attstattarget, -1) < 0";
 

@@ -10,10 +10,10 @@
  *
  * Not looked at is the SQL of functions, triggers and rules: it belongs to the
  * database, which knows all forms, and not to the client. Nor are the columns that
- * "*" stands for, all of a table's in their order: who writes that takes what
- * there is, and may go on to use it further out. And a column that gets a new type
- * under its name goes on to be used under it on the table (published views show the
- * release's own).
+ * "*" stands for, all of a table's in their order (a dump may list them): who
+ * writes that takes what there is, and may go on to use it further out. And a column
+ * that gets a new type under its name goes on to be used under it on the table
+ * (published views show the release's own).
  *
  * Cost: one test for a session that is not pinned.
  */
@@ -99,16 +99,49 @@ entry_of(CheckContext *context, const Var *var)
 	return rt_fetch(var->varno, query->rtable);
 }
 
+static bool
+is_column(const TargetEntry *target, int varno, AttrNumber attno)
+{
+	const Var  *var = (const Var *) target->expr;
+
+	return IsA(var, Var) && var->varno == varno && var->varattno == attno;
+}
+
+/*
+ * How many targets from here on are all columns of a table, in their order; 0 where they are
+ * not. A dump of INSERTs leaves out generated columns, or has a NULL in their place.
+ */
+static int
+count_star(TupleDesc desc, int varno, List *targets, int start)
+{
+	int			at = start;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attr = TupleDescAttr(desc, i);
+		TargetEntry *target = at < list_length(targets) ?
+			list_nth_node(TargetEntry, targets, at) : NULL;
+
+		if (attr->attisdropped)
+			continue;
+		if (target != NULL &&
+			(is_column(target, varno, i + 1) ||
+			 (attr->attgenerated != '\0' && IsA(target->expr, Const))))
+			at++;
+		else if (attr->attgenerated == '\0')
+			return 0;
+	}
+	return at - start;
+}
+
 /* How many columns "*" stands for if it begins here; 0 where it does not. */
 static int
 star_at(CheckContext *context, List *targets, int start)
 {
 	TargetEntry *first = list_nth_node(TargetEntry, targets, start);
 	RangeTblEntry *rte;
-	TupleDesc	desc;
 	Relation	rel;
-	int			count = 0;
-	bool		is_star = true;
+	int			count;
 
 	if (!IsA(first->expr, Var))
 		return 0;
@@ -116,23 +149,9 @@ star_at(CheckContext *context, List *targets, int start)
 	if (rte == NULL || rte->rtekind != RTE_RELATION)
 		return 0;
 	rel = table_open(rte->relid, NoLock);
-	desc = RelationGetDescr(rel);
-	for (int i = 0; i < desc->natts && is_star; i++)
-	{
-		TargetEntry *target;
-
-		if (TupleDescAttr(desc, i)->attisdropped)
-			continue;
-		is_star = start + count < list_length(targets);
-		if (!is_star)
-			break;
-		target = list_nth_node(TargetEntry, targets, start + count);
-		is_star = IsA(target->expr, Var) && ((Var *) target->expr)->varattno == i + 1 &&
-			((Var *) target->expr)->varno == ((Var *) first->expr)->varno;
-		count++;
-	}
+	count = count_star(RelationGetDescr(rel), ((Var *) first->expr)->varno, targets, start);
 	table_close(rel, NoLock);
-	return is_star ? count : 0;
+	return count;
 }
 
 static void

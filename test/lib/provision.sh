@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 #
-# provision.sh: what test/check and test/demo share. Sourced by bash.
+# provision.sh: what the scripts of test/ share that need nothing to be prepared.
+# Sourced by bash.
 #
 # provision PACKAGE... leaves a place in which the extension is built and
 # installed, and sets
@@ -109,7 +110,8 @@ missing_packages()
 			perl) command -v prove ;;
 			graphviz) command -v dot ;;
 			libipc-run-perl) perl -MIPC::Run -e 1 ;;
-			clang-format-* | sqlsmith) command -v "$package" ;;
+			clang-format-* | sqlsmith | bison | flex | valgrind) command -v "$package" ;;
+			dpkg-dev) command -v dpkg-source ;;
 			libkrb5-dev) have_file gssapi/gssapi.h ;;
 			libssl-dev) have_file openssl/ssl.h ;;
 			libicu-dev) have_file unicode/ucol.h ;;
@@ -168,8 +170,9 @@ known_packages()
 	done
 }
 
-# Installs what is missing: the server, if there is none, and the packages given.
-# Those with a "?" in front are done without where the distribution has none.
+# Installs what is missing: the server, if there is none and $builds_server is empty,
+# and the packages given. Those with a "?" in front are done without where the
+# distribution has none.
 install_missing()
 {
 	local package version='' wanted=() optional=() packages=() extra=()
@@ -181,10 +184,10 @@ install_missing()
 		esac
 	done
 
-	find_server
+	[ -n "${builds_server:-}" ] || find_server
 	read -r -a packages <<< "$(missing_packages "${wanted[@]}")"
 	read -r -a optional <<< "$(missing_packages "${optional[@]}")"
-	[ -n "$PG_CONFIG" ] || packages+=(postgresql)
+	[ -n "${builds_server:-}${PG_CONFIG:-}" ] || packages+=(postgresql)
 	if [ ${#packages[@]} -eq 0 ]; then
 		[ "$(id -u)" = 0 ] && [ -n "$(known_packages "${optional[@]}")" ] || return 0
 	elif ! command -v apt-get > /dev/null; then
@@ -197,13 +200,14 @@ To install them takes root or sudo: apt-get install ${packages[*]}"
 	say "asking for packages"
 	apt update > "$work/apt.log" 2>&1 || tail -n 5 "$work/apt.log" >&2
 	read -r -a extra <<< "$(known_packages "${optional[@]}")"
-	if [ -z "$PG_CONFIG" ]; then
+	if [ -z "${builds_server:-}${PG_CONFIG:-}" ]; then
 		version=$(packaged_version)
 		is_supported "$version" ||
 			die "this distribution has PostgreSQL ${version:-in no version}; supported: $supported"
 		packages=("${packages[@]/%postgresql/postgresql-$version}")
 	fi
 	install_packages "${packages[@]}" "${extra[@]}"
+	[ -z "${builds_server:-}" ] || return 0
 	find_server
 	[ -n "$PG_CONFIG" ] || die "no PostgreSQL was installed"
 }
@@ -376,13 +380,16 @@ copy_tree()
 }
 
 # Whatever settings the caller has for servers, languages or make are not meant
-# for what happens here.
+# for what happens here; those that scale the tests are.
 set_run()
 {
-	local environment=(env -i "HOME=$work/home" "TERM=${TERM:-dumb}" LC_ALL=C.UTF-8
+	local name environment=(env -i "HOME=$work/home" "TERM=${TERM:-dumb}" LC_ALL=C.UTF-8
 		"PATH=$(dirname "$PG_CONFIG"):/usr/local/bin:/usr/bin:/bin"
 		"PG_CONFIG=$PG_CONFIG" "PGBOUNCER=$pgbouncer" "COLUMNS=${COLUMNS:-}" "LINES=${LINES:-}")
 
+	for name in $(compgen -e MIGRATE_) SEED RACES LANES ALL_STEPS CASES; do
+		[ -z "${!name:-}" ] || environment+=("$name=${!name}")
+	done
 	mkdir "$work/home"
 	if [ "$(id -u)" = 0 ]; then
 		chown -R nobody: "$work"
@@ -393,11 +400,8 @@ set_run()
 
 provision()
 {
-	case $(uname -s) in
-		Linux) ;;
-		*) die "this needs Linux" ;;
-	esac
-	make_work
+	[ "$(uname -s)" = Linux ] || die "this needs Linux"
+	[ -n "$work" ] || make_work
 	install_missing "$@"
 	[ -z "${wants_pgbouncer:-}" ] || unpack_pgbouncer
 	private_server

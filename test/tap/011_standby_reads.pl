@@ -87,11 +87,17 @@ is(ask('EXECUTE pet;'), "1|cat\n2|dog", 'as they are now, and under another name
 $primary->safe_psql('postgres', "SELECT migrate.rollback('pet'); SELECT migrate.forget('pet')");
 
 # A snapshot from before the conversions. The primary keeps the rows that it sees
-# (once it knows of it), but completion does not wait for it.
+# (once it knows of it). The conversion waits for it unless told to let the table
+# grow; completion does not.
 ask('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM people;');
 $primary->poll_query_until('postgres', 'SELECT backend_xmin IS NOT NULL FROM pg_stat_replication')
   or die 'no feedback from the standby';
-$primary->safe_psql('postgres', "CALL migrate.run('people')");
+my $notice;
+$primary->psql('postgres', "SET migrate.lock_timeout = '500ms'; CALL migrate.run('people')",
+	stderr => \$notice, on_error_die => 1);
+like($notice, qr{table "people" waits for an old snapshot of process \d+ \(.*, standby, },
+	'the primary waits for the standby, by name');
+$primary->safe_psql('postgres', "SET migrate.wait_for_horizon = off; CALL migrate.run('people')");
 is($primary->safe_psql('postgres', "SELECT state FROM migrate.migration"), 'complete',
 	'the primary completes the migration');
 $primary->wait_for_catchup($standby);

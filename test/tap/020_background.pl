@@ -111,13 +111,13 @@ sql("CREATE DATABASE $_") for qw(second bare closed);
 sql('ALTER DATABASE closed ALLOW_CONNECTIONS false');
 sql('CREATE EXTENSION migrate', 'second');
 create_table('other', $rows, 'second');
-sql('CREATE ROLE nobody');
+sql('CREATE ROLE powerless');
 sql("ALTER DATABASE second SET $_")
   for "statement_timeout = '1ms'", "lock_timeout = '1ms'",
   "default_transaction_read_only = on", "default_transaction_isolation = 'serializable'",
   "search_path = 'nowhere'", "idle_in_transaction_session_timeout = '1ms'",
   "session_replication_role = replica", "row_security = off",
-  "log_statement = 'all'", "role = 'nobody'",
+  "log_statement = 'all'", "role = 'powerless'",
   sql("SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'") ? "transaction_timeout = '1ms'" : ();
 my $friendly = "SET statement_timeout = 0; SET default_transaction_read_only = off;
 	SET default_transaction_isolation = 'read committed'; SET search_path = public;

@@ -182,6 +182,7 @@ for my $crash ('kill', 'immediate')
 	my $converted = sql("SELECT coalesce(sum(rows_converted), 0) FROM migrate.progress");
 	wait_until("SELECT rows_converted > $converted + $rows / 10 FROM migrate.progress WHERE migration = 'busy'",
 		"$crash: the conversion is under way");
+	sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'migrate worker'");
 	if ($crash eq 'kill')
 	{
 		my $pid = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'migrate worker'");

@@ -28,7 +28,9 @@ sub schema_of
 	my $dump = $node->basedir . "/$db.sql";
 	command_ok([ 'pg_dump', '-s', '-f', $dump, (map { ('-n', $_) } @schemas), $node->connstr($db) ],
 		"pg_dump of $db");
-	my @lines = grep { !/^(--|$|\\(un)?restrict|SET |SELECT pg_catalog\.set_config)/ } split /\n/, slurp_file($dump);
+	# What holds rows to versions that are supported, once no trigger does, is beside the point.
+	(my $text = slurp_file($dump)) =~ s/^ALTER TABLE [^;]*? ADD CONSTRAINT \S+_supported"? CHECK [^;]* NOT VALID;$//gm;
+	my @lines = grep { !/^(--|$|\\(un)?restrict|SET |SELECT pg_catalog\.set_config)/ } split /\n/, $text;
 	s/(row_version integer DEFAULT )\d+/$1n/ for @lines;
 	return join "\n", @lines;
 }

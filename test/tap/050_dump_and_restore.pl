@@ -1,5 +1,6 @@
 # A dump taken midway restores to a database that goes on where the first one was:
-# rows keep their versions, live migrations convert on, defined ones can be expanded.
+# rows keep their versions, live migrations convert on, defined ones can be expanded. One
+# of all databases brings releases, pins and published views to another server.
 
 use strict;
 use warnings;
@@ -124,9 +125,91 @@ is(sql('second', q{SELECT string_agg(pg_get_constraintdef(oid), ', ' ORDER BY co
 	'constraints of the new form come into force as they were written');
 is(sql('second', q{SELECT string_agg(indexname, ', ' ORDER BY indexname COLLATE "C") FROM pg_indexes WHERE tablename LIKE 'refs%'}),
 	'refs1_id_expr_idx, refs2_id_expr_idx, refs_id_expr_idx', 'and declared indexes of partitions are built');
-
 is(sql('second', q{SELECT (SELECT count(*) FROM app.refs WHERE id BETWEEN 20 AND 22), string_agg(id::text, ' ' ORDER BY id) FROM app.refs_archive}),
 	'0|20 21 22', 'rows are pruned, into the archive');
 
+# ---- all of it, to a server that has given out fewer transaction numbers
+
+sql('postgres', 'DROP DATABASE first');
+sql('postgres', 'DROP DATABASE second');
+sql('postgres', 'CREATE DATABASE released');
+sql('released', <<'SQL');
+CREATE EXTENSION migrate;
+CREATE TABLE people (id integer PRIMARY KEY, full_name text, twice integer GENERATED ALWAYS AS (id * 2) STORED);
+CREATE TABLE done (id integer PRIMARY KEY, a integer);
+INSERT INTO people VALUES (1, 'Ann Lee');
+INSERT INTO done VALUES (1, 1);
+SELECT migrate.define('done', 'done', add => 'b integer', up => 'b = a', down => 'a = b', remove => '{a}');
+SELECT migrate.expand('done');
+CALL migrate.run();
+SELECT migrate.contract('done', skip => '{window,usage}');
+SELECT migrate.create_release('old'), migrate.create_release('gone', '{}');
+SELECT migrate.define('name', 'people', add => 'first_name text', remove => '{full_name}',
+	up => $$first_name = split_part(full_name, ' ', 1)$$, down => $$full_name = first_name || ' Lee'$$);
+SELECT migrate.expand('name');
+SELECT migrate.create_release('new'), migrate.retire_release('gone');
+SELECT migrate.publish('old', 'r_old'), migrate.publish('new', 'r_new');
+DO $$ BEGIN FOR i IN 1 .. 5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$;
+CALL migrate.run();
+INSERT INTO people (id, first_name) VALUES (2, 'Bea');
+CREATE ROLE client LOGIN;
+GRANT SELECT ON people TO client;
+ALTER ROLE client SET migrate.release = 'old';
+ALTER DATABASE released SET migrate.release = 'new';
+SQL
+
+my $all = $node->basedir . '/all.sql';
+command_ok([ 'pg_dumpall', '-f', $all, '-d', $node->connstr('postgres') ], 'pg_dumpall of a database that is pinned');
+my %by_inserts = map { $_ => $node->basedir . "/by$_.sql" } '--inserts', '--column-inserts';
+command_ok([ 'pg_dump', $_, '-f', $by_inserts{$_}, $node->connstr('released') ], "and pg_dump $_") foreach sort keys %by_inserts;
+
+my $other = PostgreSQL::Test::Cluster->new('other');
+$other->init;
+$other->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'migrate'
+migrate.autostart = off
+max_prepared_transactions = 2
+fsync = off
+CONF
+$other->start;
+# It has the role that runs this already.
+my $script = join "\n", grep { !/^CREATE ROLE (?!client)/ } split /\n/, slurp_file($all);
+my ($status, undef, $said) = $other->psql('postgres', $script, on_error_stop => 1);
+is("$status$said", '0', 'restores without an error');
+
+# What is made again is not dumped: trees from texts, the backfill's place.
+my $tables = q{SELECT c.relname FROM pg_class c JOIN pg_extension e ON c.relnamespace = e.extnamespace
+	WHERE e.extname = 'migrate' AND c.relkind = 'r' AND c.relname NOT IN ('assignment_tree', 'backfill') ORDER BY 1};
+my @tables = split /\n/, sql('released', $tables);
+sub everything { my ($server) = @_; return join "\n", map { $server->safe_psql('released', "SELECT '$_', t FROM migrate.$_ t ORDER BY t::text") } @tables; }
+is(everything($other), everything($node), 'all that is known has come along');
+like(everything($other), qr/^published_view\|\(r_old\.people,people,r_old\)$/m, 'the published views too');
+
+is($other->safe_psql('released', 'EXPLAIN (VERBOSE, COSTS OFF) SELECT first_name FROM people') =~ /CASE/ ? 'CASE' : '', '',
+	'what was complete there is complete here');
+$other->psql('released', 'SELECT full_name FROM people', stderr => \$said);
+like($said, qr/is not known to release "new"/, 'the database is pinned');
+is($other->safe_psql('released', 'SELECT full_name FROM people WHERE id = 2', extra_params => [ '-U', 'client' ]),
+	'Bea Lee', 'and a role');
+is($other->safe_psql('released', 'SELECT (p).full_name, first_name FROM r_old.people p JOIN r_new.people q USING (id) ORDER BY id'),
+	"Ann Lee|Ann\nBea Lee|Bea", 'views show their releases');
+$other->psql('released', q{INSERT INTO done (id, b, row_version) VALUES (2, 2, 1)}, stderr => \$said);
+like($said, qr/row version 1 is not supported.*through release "old" first/s, 'the floor is there');
+$other->safe_psql('released', q{SELECT migrate.unpublish('r_old'), migrate.publish('new', 'r_new'), migrate.retire_release('old')});
+$other->safe_psql('released', q{BEGIN; CREATE TABLE x (); PREPARE TRANSACTION 'later'});
+is($other->safe_psql('released', q{SELECT string_agg(check_name || ': ' || detail, ', ') FROM migrate.check_contract('name')
+	WHERE NOT ok AND check_name NOT IN ('window', 'usage')}), '', 'nobody here is from before the completion there');
+$other->safe_psql('released', q{ROLLBACK PREPARED 'later'});
+
+foreach my $kind (sort keys %by_inserts)
+{
+	$other->safe_psql('postgres', 'DROP DATABASE IF EXISTS again');
+	$other->safe_psql('postgres', 'CREATE DATABASE again');
+	command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $by_inserts{$kind}, $other->connstr('again') ], "$kind restores");
+	is($other->safe_psql('again', 'SELECT id, full_name, twice, first_name FROM people ORDER BY id'),
+		"1|Ann Lee|2|Ann\n2|Bea Lee|4|Bea", 'as it was');
+}
+
+$other->stop;
 $node->stop;
 done_testing();

@@ -14,6 +14,7 @@ $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'migrate'
 migrate.naptime = 1s
 max_worker_processes = 16
+migrate.wait_for_horizon = off
 restart_after_crash = on
 autovacuum = off
 CONF

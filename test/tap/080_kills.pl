@@ -1,0 +1,426 @@
+# The server, or a part of it, is killed at any moment of a migration's life, with
+# writers in both forms at work: expand, conversion, the building of an index,
+# completion, contract, rollback. Whatever ended:
+#
+#	no write that was acknowledged is lost, and none is half there (lib/Ledger.pm)
+#	no row is converted twice: the conversion puts a new number on each row that it
+#		converts, in a column of its own, and another one in place
+#	a change of state has happened as a whole or not at all
+#	the work goes on by itself, and leaves no invalid index
+#
+# The disk is full, too, where this process may mount one (Linux, user namespaces).
+#
+# KILLS=1000 for so many (default 24), SEED=n for the same choices.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+# In a name space of its own it may mount something. (Before the library of tests has
+# the output redirected.)
+BEGIN
+{
+	my @as_mounter = qw(unshare --user --mount --map-current-user --keep-caps);
+	if (!defined $ENV{MIGRATE_MOUNTER})
+	{
+		$ENV{MIGRATE_MOUNTER} = system("@as_mounter true 2>/dev/null") == 0 ? 1 : 0;
+		exec @as_mounter, $^X, $0 if $ENV{MIGRATE_MOUNTER};
+	}
+}
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+use Ledger;
+
+my $kills = $ENV{KILLS} // 24;
+my $seed = $ENV{SEED} // int time;
+my $cold_rows = 3000;
+srand($seed);
+note("SEED=$seed KILLS=$kills");
+
+# ---- the server ----
+
+my $folder = PostgreSQL::Test::Utils::tempdir;
+my $node = PostgreSQL::Test::Cluster->new('main');
+my $has_disk = $ENV{MIGRATE_MOUNTER} && mkdir($node->basedir) | -d $node->basedir
+	&& system('mount', '-t', 'tmpfs', '-o', 'size=160m,mode=0700', 'none', $node->basedir) == 0;
+
+$node->init(extra => [ '--wal-segsize=1', '--no-sync' ]);
+$node->append_conf('postgresql.conf', <<'CONF');
+shared_preload_libraries = 'migrate'
+migrate.naptime = 1s
+restart_after_crash = on
+max_worker_processes = 12
+max_wal_size = 16MB
+min_wal_size = 2MB
+wal_recycle = off
+fsync = off
+autovacuum_naptime = 1s
+log_statement = none
+CONF
+$node->start;
+
+sub postmaster { return (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0]; }
+
+# Its children: [ pid, what it is ]
+sub processes
+{
+	my $parent = postmaster();
+	return map { /^\s*(\d+)\s+$parent\s+postgres: (?:main: )?(.*)$/ ? [ $1, $2 ] : () } `ps -A -o pid= -o ppid= -o args=`;
+}
+
+sub answers { return system("psql -XAtq -d '" . $node->connstr('postgres') . "' -c 'SELECT' > /dev/null 2>&1") == 0; }
+
+sub wait_for
+{
+	my ($code, $what) = @_;
+	my $until = time + 60;
+	until ($code->()) { time < $until or give_up("no $what"); usleep(20_000) }
+	return;
+}
+
+sub start_again
+{
+	my @start = ('pg_ctl', '-w', '-s', '-D', $node->data_dir, '-l', $node->logfile, 'start');
+	wait_for(sub { system("@start > /dev/null 2>&1") == 0 }, 'start after the end of the postmaster');
+	$node->{_pid} = postmaster();
+	return;
+}
+
+sub sql { my ($sql) = @_; return $node->safe_psql('postgres', $sql); }
+
+sub set_rate
+{
+	my ($rate) = @_;
+	sql("ALTER SYSTEM SET migrate.max_rows_per_second = $rate");
+	sql('SELECT pg_reload_conf()');
+	return;
+}
+
+sub give_up
+{
+	my ($text) = @_;
+	fail("SEED=$seed");
+	diag($text);
+	sleep($ENV{LINGER}) if $ENV{LINGER};
+	$node->stop('immediate', fail_ok => 1);
+	done_testing();
+	exit 1;
+}
+
+# ---- how to end something; each returns what it did, or nothing ----
+
+sub signal_one
+{
+	my ($signal, $pattern) = @_;
+	my @found = grep { $_->[1] =~ $pattern } processes();
+	my $victim = $found[ rand @found ] or return;
+	my $what = $victim->[1] =~ /^(migrate [a-z ]*(?:worker|builder|launcher))/ ? $1 : 'backend';
+
+	return "$signal $what" if kill $signal, $victim->[0];
+	return;
+}
+
+my $client = qr/\[local\]/;
+my $worker = qr/^migrate (?!launcher)/;
+
+sub end_postmaster
+{
+	my ($signal) = @_;
+	my $pid = postmaster();
+	kill $signal, $pid;
+	wait_for(sub { !kill 0, $pid }, "end of the postmaster by $signal") if $signal eq 'QUIT';
+	start_again();
+	return "$signal postmaster";
+}
+
+# No room for new WAL, nor for a table that grows; for a while. The server may
+# give up itself then.
+sub fill_disk
+{
+	return unless $has_disk;
+	my $ballast = $node->basedir . '/ballast';
+	my $pid = postmaster();
+	open my $out, '>', $ballast or die "$ballast: $!";
+	my $chunk = "\0" x 65536;
+	while (syswrite $out, $chunk) { }
+	truncate $out, (-s $out) - 65536 * int rand 16;
+	usleep(50_000 + rand 200_000);
+	close $out;
+	unlink $ballast;
+	wait_for(sub { answers() || !kill 0, $pid }, 'answer when there is room again');
+	start_again() unless kill 0, $pid;
+	return 'full disk';
+}
+
+my @ways = (
+	[ 4, sub { signal_one('KILL', $worker) // signal_one('KILL', $client) } ],
+	[ 1, sub { signal_one('KILL', qr/^migrate launcher/) } ],
+	[ 3, sub { signal_one('KILL', $client) } ],
+	[ 2, sub { end_postmaster('KILL') } ],
+	[ 2, sub { end_postmaster('QUIT') } ],
+	[ 3, sub { signal_one('TERM', $worker) // signal_one('TERM', $client) } ],
+	[ 2, sub { signal_one('TERM', $client) } ],
+	[ 3, sub { signal_one('INT', $worker) // signal_one('INT', $client) } ],
+	[ 3, sub { signal_one('INT', $client) } ],
+	[ 3, sub { 'statement_timeout' } ],
+	[ $has_disk ? 2 : 0, \&fill_disk ],
+);
+
+sub pick_way
+{
+	my $total = 0;
+	$total += $_->[0] foreach @ways;
+	my $draw = rand $total;
+	foreach my $way (@ways) { ($draw -= $way->[0]) < 0 and return $way->[1]; }
+	return;
+}
+
+# ---- a table, its migrations and its writers ----
+
+# Half of them are to be rolled back before they come to their contract; the others
+# have a second migration, that rewrites column c.
+sub new_life
+{
+	my ($table) = @_;
+	my @writers = map { Ledger->new(table => $table, number => $_, folder => $folder) } 1 .. 3;
+	my $life = { table => $table, writers => \@writers, rollbacks => 0, states => {}, stamps => {}, twice => rand() < 0.5 };
+
+	sql(<<"SQL");
+CREATE TABLE $table (id integer PRIMARY KEY, a integer, c integer) WITH (fillfactor = 70);
+INSERT INTO $table SELECT i, i, -i FROM generate_series(1, $cold_rows) i;
+@{[ map { $_->first_rows . ";\n" } @writers ]}
+SELECT migrate.define('$table', '$table', add => 'b bigint, stamp bigint', remove => '{a}',
+	up => 'b = a::bigint * 10, stamp = next_stamp(a)', down => 'a = b / 10');
+SQL
+	$life->{rate} = 500 + int rand 4000;
+	set_rate($life->{rate});
+	sql("SELECT migrate.define('${table}_2', '$table', up => 'c = next_stamp_once(c)')") if $life->{twice};
+	return $life;
+}
+
+# What comes next of what it takes to get the table through its life, or nothing.
+sub next_operation
+{
+	my ($life) = @_;
+	my $table = $life->{table};
+	my ($first, $second) = map { $life->{states}{$_} // 'none' } $table, "${table}_2";
+
+	if ($first =~ /defined|rolled back/)
+	{
+		return ('expand', "BEGIN; SELECT migrate.expand('$table'); SELECT migrate.create_index('$table', 'b', while_stale => true); COMMIT");
+	}
+	return ('expand', "SELECT migrate.expand('${table}_2')") if $second eq 'defined';
+	return ('contract', "SELECT migrate.contract('${table}_2', '5s', '{window,usage}')") if $first eq 'contracted' && $second eq 'complete';
+	return ('contract', "SELECT migrate.contract('$table', '5s', '{window,usage}')")
+		if $first eq 'complete' && $second ne 'expanded' && $life->{to_contract};
+	return ('rollback', "SELECT migrate.rollback('$table', discard => true)")
+		if !$life->{twice} && $first =~ /expanded|complete/ && ($first eq 'complete' || rand() < 0.3) && !$life->{to_contract};
+	return ('run', "CALL migrate.run('$table')") if $first eq 'expanded' && rand() < 0.3;
+	return ('conversion', undef);
+}
+
+sub start_operation
+{
+	my ($settings, $statement) = @_;
+	my $pid = fork // die "fork: $!";
+	return $pid if $pid;
+	open STDOUT, '>', "$folder/operation.out";
+	open STDERR, '>&', \*STDOUT;
+	exec 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('postgres'), '-c', $settings, '-c', $statement or die "psql: $!";
+}
+
+# ---- what has to hold ----
+
+my %form_of = (defined => 'a', 'rolled back' => 'a', expanded => 'ab', complete => 'ab', contracted => 'b');
+
+# The state as the catalogs have it, and whether all of the table agrees with it.
+sub look
+{
+	my ($life) = @_;
+	my $table = $life->{table};
+	my %has;
+	my @lines = split /\n/, sql(<<"SQL");
+SELECT 'state', name, state, version FROM migrate.status WHERE relation = '$table'::regclass;
+SELECT 'column', attname FROM pg_attribute WHERE attrelid = '$table'::regclass AND attnum > 0 AND NOT attisdropped AND attname <> 'row_version';
+SELECT 'trigger', tgname FROM pg_trigger WHERE tgrelid = '$table'::regclass;
+SELECT 'proof', conname FROM pg_constraint WHERE conrelid = '$table'::regclass AND conname ~ '^row_version_[0-9]';
+SQL
+	foreach my $line (@lines)
+	{
+		my ($what, $name, @rest) = split /\|/, $line;
+		$has{$what}{$name} = \@rest;
+	}
+	my %states = map { $_ => $has{state}{$_}[0] } keys %{ $has{state} };
+	my $live = grep { /expanded|complete/ } values %states;
+	my %columns = (a => 'a c id', ab => 'a b c id stamp', b => 'b c id stamp');
+
+	give_up("$table is $states{$table} and has columns " . join ' ', sort keys %{ $has{column} })
+		if join(' ', sort keys %{ $has{column} }) ne $columns{ $form_of{ $states{$table} } };
+	give_up("$table has $live live migrations, proofs " . join(' ', keys %{ $has{proof} }) . ', triggers ' . join ' ', keys %{ $has{trigger} })
+		if keys %{ $has{proof} } != $live || ($live > 0) != (keys %{ $has{trigger} } > 0);
+	$life->{states} = \%states;
+	$life->{versions} = { map { $_ => $has{state}{$_}[1] } keys %states };
+	return;
+}
+
+# In each form that there is: what the writers wrote, and what nobody writes.
+sub check_rows
+{
+	my ($life) = @_;
+	my $table = $life->{table};
+	my $has = $form_of{ $life->{states}{$table} };
+	my @columns = split //, $has;
+	my $second = $life->{states}{"${table}_2"} // 'none';
+	my $c = $second =~ /none|defined/ ? 'bool_and(c = -id)' : 'bool_and(c > 0)';
+	my $right = join ' AND ', $c, map { "bool_and($_ = " . ($_ eq 'a' ? 'id' : '10 * id') . ')' } @columns;
+	my $n = $has =~ /a/ ? 'a' : 'b / 10';
+	my $agree = $has eq 'ab' ? 'b = 10 * a' : 'true';
+	my $stamps = join ' ', map { "SELECT 'stamp', $_->[1], $_->[2] FROM $table WHERE id <= $cold_rows AND row_version >= $life->{versions}{ $_->[0] };" }
+		$has =~ /b/ ? [ $table, 'id', 'stamp' ] : (), $second =~ /none|defined/ ? () : [ "${table}_2", '-id', 'c' ];
+	my (%found, %stamp);
+
+	foreach my $line (split /\n/, sql(<<"SQL"))
+SET enable_indexscan = off; SET enable_bitmapscan = off;
+SELECT 'cold', count(*) = $cold_rows AND $right FROM $table WHERE id <= $cold_rows;
+SELECT 'hot', id, $n, $agree FROM $table WHERE id > $cold_rows;
+$stamps
+SQL
+	{
+		my ($what, $id, @rest) = split /\|/, $line;
+		if ($what eq 'cold') { give_up("rows of $table that nobody writes have changed") if $id ne 't' }
+		elsif ($what eq 'stamp') { $stamp{$id} = $rest[0] }
+		else
+		{
+			give_up("row $id of $table is another in each form") if $rest[1] ne 't';
+			$found{ int($id / 100_000) }{$id} = $rest[0];
+		}
+	}
+	foreach my $writer (@{ $life->{writers} })
+	{
+		my $problem = $writer->problem($found{ $writer->{number} } // {});
+		give_up("$table: $problem") if $problem;
+	}
+	my @again = grep { !defined $stamp{$_} || $stamp{$_} != $life->{stamps}{$_} } keys %{ $life->{stamps} };
+	give_up("rows @again of $table were converted twice") if @again && $has =~ /b/;
+	$life->{stamps} = $has =~ /b/ ? \%stamp : {};
+	return;
+}
+
+# What may be said to one whose statement meets an end, or meets a change of the table.
+my $told_writer = qr/^(?:42703|25P02|57014|57P0\d|53100)$/;
+my $told_operator = qr/^(?:57014|57P0\d|53100|55P03|55000)$/;
+
+my (%count, %told);
+
+# Traffic, an operation, and an end to some of it.
+sub round
+{
+	my ($life) = @_;
+	my ($name, $statement) = next_operation($life);
+	my $way = pick_way();
+	my $timeout = $way == $ways[9][1];
+	my @forms = $form_of{ $life->{states}{ $life->{table} } } eq 'b' ? ('b') : $form_of{ $life->{states}{ $life->{table} } } eq 'a' ? ('a', 'a', 'b') : ('a', 'b');
+	my $connection = $node->connstr('postgres');
+	my $limit = $timeout ? 'SET statement_timeout = ' . (1 + int rand 60) : '';
+
+	$_->start($connection, $limit, @forms) foreach @{ $life->{writers} };
+	my $operation = $statement && start_operation($limit, $statement);
+	usleep(rand 200_000);
+	my $what = $way->() // signal_one('KILL', $client) // end_postmaster('QUIT');
+	foreach my $code (map { $_->finish } @{ $life->{writers} })
+	{
+		give_up("a writer was told $code after $what while $name") unless $code =~ $told_writer;
+		$told{"$code, writer"}++;
+	}
+	waitpid $operation, 0 if $operation;
+	if ($operation && $? && (my ($code, $text) = slurp_file("$folder/operation.out") =~ /^(?:ERROR|FATAL|PANIC):  (\w{5}): (.*)/m))
+	{
+		give_up("$name was told $code: $text after $what") unless $code =~ $told_operator;
+		$told{"$code, $name"}++;
+	}
+	wait_for(\&answers, "answer after $what");
+	$count{"$name, $what"}++;
+	look($life);
+	check_rows($life);
+	return;
+}
+
+# It gets to completion without help, and then has what was declared, and that alone.
+sub finish_conversion
+{
+	my ($life) = @_;
+
+	set_rate(0);
+	foreach my $name (grep { $life->{states}{$_} eq 'expanded' } sort keys %{ $life->{states} })
+	{
+		wait_for(sub { sql("SELECT state FROM migrate.status WHERE name = '$name'") ne 'expanded' }, "completion of $name by itself");
+	}
+	set_rate($life->{rate});
+	look($life);
+	return;
+}
+
+sub check_indexes
+{
+	my ($life) = @_;
+	my $table = $life->{table};
+	my $expected = $life->{states}{$table} eq 'contracted' || $life->{states}{$table} eq 'complete' ? "${table}_b_idx t\n${table}_pkey t" : "${table}_pkey t";
+	my $query = "SELECT concat_ws(' ', indexrelid::regclass, indisvalid) FROM pg_index WHERE indrelid = '$table'::regclass ORDER BY 1";
+
+	wait_for(sub { sql($query) eq $expected }, "indexes but the right ones of $table: " . sql($query));
+	sql("SELECT bt_index_check(indexrelid, true) FROM pg_index WHERE indrelid = '$table'::regclass") if $life->{amcheck};
+	return;
+}
+
+# ---- lives, until there were enough kills ----
+
+sql(<<'SQL');
+CREATE EXTENSION migrate;
+CREATE SEQUENCE stamps;
+CREATE FUNCTION next_stamp(integer) RETURNS bigint LANGUAGE sql IMMUTABLE AS $$ SELECT nextval('public.stamps') $$;
+CREATE FUNCTION next_stamp_once(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
+	SELECT CASE WHEN $1 < 0 THEN nextval('public.stamps')::integer ELSE $1 END $$;
+SQL
+my $amcheck = $node->psql('postgres', 'CREATE EXTENSION amcheck') == 0;
+my $done = 0;
+my $lives = 0;
+my $writes = 0;
+
+while ($done < $kills)
+{
+	my $life = new_life('life' . ++$lives);
+	my $kills_here = 0;
+
+	$life->{amcheck} = $amcheck;
+	look($life);
+	while (grep { $_ ne 'contracted' } values %{ $life->{states} })
+	{
+		my $before = join ' ', map { "$_ $life->{states}{$_}" } sort keys %{ $life->{states} };
+		round($life);
+		$done++;
+		my $after = join ' ', map { "$_ $life->{states}{$_}" } sort keys %{ $life->{states} };
+		$kills_here = $before eq $after ? $kills_here + 1 : 0;
+		$life->{rollbacks}++ if $before ne $after && $after =~ /rolled back/;
+		$life->{to_contract} = $life->{twice} || $life->{rollbacks} > 1;
+		finish_conversion($life) if $kills_here >= 3;
+		check_indexes($life) if $after !~ /defined|expanded/;
+	}
+	check_rows($life);
+	$writes += $_->{writes} foreach @{ $life->{writers} };
+	sql("DROP TABLE $life->{table}");
+}
+is(sql(q{SELECT count(*) FROM pg_index WHERE NOT indisvalid}), 0, 'no invalid index is left');
+cmp_ok($writes, '>', $done, "$writes writes were acknowledged, and none was lost");
+note("$done kills in $lives lives");
+note("$_: $count{$_}") foreach sort keys %count;
+note("told $_: $told{$_} times") foreach sort keys %told;
+
+my $log = slurp_file($node->logfile);
+unlike($log, qr/TRAP:|was terminated by signal (?!9)(?!6)|XX000|could not (?:open|read) /, 'the server has met no internal error');
+$node->stop;
+done_testing();
