@@ -36,7 +36,8 @@ SELECT migrate.define('pr_split', 'pr_users',
 	remove => '{full_name}');
 SELECT migrate.expand('pr_split');
 CALL migrate.run('pr_users', max_rows => 20);
-SELECT rows_converted, rows_pruned, rows_referenced FROM migrate.progress WHERE migration = 'pr_split';
+SELECT rows_converted + rows_pruned AS done, rows_converted > 0 AS converted, rows_pruned > 0 AS pruned
+	FROM migrate.progress WHERE migration = 'pr_split';
 CALL migrate.run('pr_users');
 SET ROLE NONE;
 SELECT count(*), count(*) FILTER (WHERE row_version = 2) AS converted,
@@ -160,18 +161,20 @@ CREATE TABLE pr_middle (id integer PRIMARY KEY, parent integer REFERENCES pr_par
 CREATE TABLE pr_low (id integer REFERENCES pr_middle);
 INSERT INTO pr_middle VALUES (1, 8), (2, 9);
 INSERT INTO pr_low VALUES (1);
-CREATE TRIGGER touch AFTER DELETE OR UPDATE ON pr_cascade FOR EACH ROW EXECUTE FUNCTION touch();
-CREATE TRIGGER touch BEFORE DELETE OR UPDATE ON pr_null FOR EACH ROW EXECUTE FUNCTION touch();
+CREATE TABLE pr_log (what text);
+CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO prune.pr_log VALUES (tg_op || ' ' || old.id || ' of ' || tg_table_name); RETURN coalesce(new, old); END $$;
+CREATE TRIGGER log AFTER DELETE OR UPDATE ON pr_cascade FOR EACH ROW EXECUTE FUNCTION log();
+CREATE TRIGGER log BEFORE DELETE OR UPDATE ON pr_null FOR EACH ROW EXECUTE FUNCTION log();
 SELECT migrate.define('pr_parent', 'pr_parent', add => 'n text', up => 'n = upper(full_name)');
 SELECT migrate.set_prune('pr_parent', 'gone');
 SELECT migrate.expand('pr_parent');
-CALL migrate.run('pr_parent', max_rows => 9);
-SELECT rows_converted, rows_pruned, rows_referenced FROM migrate.progress WHERE migration = 'pr_parent';
 CALL migrate.run('pr_parent');
 SELECT id, n, row_version FROM pr_parent ORDER BY id;
 SELECT (SELECT array_agg(id ORDER BY id) FROM pr_cascade) AS cascade, (SELECT array_agg(id) FROM pr_null) AS "null";
 SELECT count(*) FROM migrate.failures WHERE relation = 'pr_parent'::regclass;
 SELECT detail FROM migrate.history WHERE migration = 'pr_parent' AND event = 'complete';
+SELECT what FROM pr_log ORDER BY 1;
 -- rows of the same table that refer to each other
 INSERT INTO pr_self VALUES (1, NULL, true), (2, 1, false), (3, 2, true), (4, NULL, false), (5, 4, true);
 SELECT migrate.define('pr_self', 'pr_self', add => 'n integer', up => 'n = id * 10');
@@ -219,11 +222,11 @@ SELECT id, b FROM pr_error ORDER BY id;
 --
 CREATE TABLE pr_attack (id integer PRIMARY KEY, a integer);
 INSERT INTO pr_attack SELECT i, i FROM generate_series(1, 2) i;
-CREATE TABLE pr_attack_archive (id integer, a integer, who name DEFAULT current_user);
+CREATE TABLE pr_attack_archive (id integer, a integer, who text DEFAULT current_user);
 CREATE FUNCTION who(integer) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
-BEGIN RAISE WARNING 'condition: %, %', current_user, current_setting('search_path'); RETURN $1 = 1; END $$;
+BEGIN RETURN $1 = 1 AND current_user = 'prune_owner' AND current_setting('search_path') = 'pg_catalog, pg_temp'; END $$;
 CREATE FUNCTION note_who() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN RAISE WARNING 'archive: %', current_user; RETURN new; END $$;
+BEGIN new.who = new.who || ', ' || current_user; RETURN new; END $$;
 CREATE TRIGGER note_who BEFORE INSERT ON pr_attack_archive FOR EACH ROW EXECUTE FUNCTION note_who();
 SELECT migrate.define('pr_attack', 'pr_attack', add => 'b integer', up => 'b = a');
 SELECT migrate.set_prune('pr_attack', 'who(id)', 'pr_attack_archive');

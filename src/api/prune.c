@@ -18,7 +18,7 @@ Datum
 migrate_set_prune(PG_FUNCTION_ARGS)
 {
 	migrate_lifecycle_set_prune(migrate_arg_required_relation(fcinfo, 0, "relation"),
-								migrate_arg_required_text(fcinfo, 1, "predicate"),
+								migrate_arg_text(fcinfo, 1),
 								PG_ARGISNULL(2) ? InvalidOid : PG_GETARG_OID(2));
 	PG_RETURN_VOID();
 }

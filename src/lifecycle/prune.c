@@ -123,6 +123,10 @@ migrate_lifecycle_set_prune(Oid relid, const char *predicate, Oid archive)
 
 	LockRelationOid(relid, AccessShareLock);
 	migrate_relation_check(relid);
+	if (predicate == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"predicate\" must not be NULL")));
 	rel = table_open(relid, NoLock);
 	condition = parse_as_owner(rel, predicate);
 	check_archive(rel, archive);

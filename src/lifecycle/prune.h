@@ -5,7 +5,7 @@
 #ifndef MIGRATE_LIFECYCLE_PRUNE_H
 #define MIGRATE_LIFECYCLE_PRUNE_H
 
-/* "archive" is InvalidOid where rows are to be deleted. */
+/* "predicate" NULL is an error; "archive" is InvalidOid where rows are to be deleted. */
 extern void migrate_lifecycle_set_prune(Oid relid, const char *predicate, Oid archive);
 extern void migrate_lifecycle_unset_prune(Oid relid);
 
