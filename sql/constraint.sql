@@ -254,3 +254,22 @@ SELECT migrate.retry('con_either');
 CALL migrate.run('con_either');
 SELECT * FROM con_constraints WHERE relation = 'con_either'::regclass;
 SELECT migrate.contract('con_either', skip => '{window,usage}');
+
+-- A row that an UPDATE moves to another partition is held to what the UPDATE said.
+CREATE TABLE con_moved (id integer, part integer, a integer) PARTITION BY LIST (part);
+CREATE TABLE con_moved_1 PARTITION OF con_moved FOR VALUES IN (1);
+CREATE TABLE con_moved_2 (a integer, part integer, id integer);
+ALTER TABLE con_moved ATTACH PARTITION con_moved_2 FOR VALUES IN (2);
+INSERT INTO con_moved VALUES (1, 1, 1), (2, 1, -2), (3, 1, 3);
+SELECT migrate.define('con_moved', 'con_moved', add => 'b integer NOT NULL CHECK (b > 0)', up => 'b = a', down => 'a = b');
+SELECT migrate.expand('con_moved');
+UPDATE con_moved SET part = 2, b = NULL WHERE id = 1;
+UPDATE con_moved SET part = 2, b = -1 WHERE id = 1;
+UPDATE con_moved SET part = 2, a = -1 WHERE id = 1 RETURNING tableoid::regclass, b;
+UPDATE con_moved SET part = 2 WHERE id = 2 RETURNING tableoid::regclass, b;
+WITH u AS (UPDATE con_moved SET b = 5 WHERE id = 3)
+INSERT INTO con_moved (id, part, a) VALUES (4, 2, -4) RETURNING b;
+UPDATE con_moved SET b = 6 WHERE id = 3;
+INSERT INTO con_moved (id, part, a, b, row_version) VALUES (5, 2, -5, -5, 2) RETURNING b;
+SELECT migrate.rollback('con_moved', discard => true);
+DROP TABLE con_moved;

@@ -177,3 +177,15 @@ INSERT INTO ref_parts (id, k) VALUES (17, 97);
 \set VERBOSITY default
 SELECT migrate.rollback('ref_parts', discard => true);
 SELECT * FROM ref_constraints WHERE relation::text LIKE 'ref\_part%';
+
+-- What an UPDATE of the new form leaves alone may break it, in a stale row as in a converted one.
+CREATE TABLE ref_left (id integer PRIMARY KEY, k integer, v integer);
+INSERT INTO ref_left VALUES (1, 77, 1), (2, 77, 1);
+SELECT migrate.define('ref_left', 'ref_left', add => 'key_id integer REFERENCES ref_keys, w integer',
+	up => 'key_id = k, w = v', down => 'v = w');
+SELECT migrate.expand('ref_left');
+UPDATE ref_left SET v = 2 WHERE id = 2;
+UPDATE ref_left SET w = 3 RETURNING *;
+UPDATE ref_left SET w = 4, key_id = 78 WHERE id = 1;
+SELECT migrate.rollback('ref_left', discard => true);
+DROP TABLE ref_left;

@@ -20,6 +20,7 @@
 
 bool		migrate_guc_autostart = true;
 int			migrate_guc_max_workers = 2;
+int			migrate_guc_workers_per_table = 1;
 int			migrate_guc_naptime = 60;
 int			migrate_guc_max_rows_per_second = 0;
 int			migrate_guc_target_batch_time = 100;
@@ -105,8 +106,11 @@ migrate_guc_init(void)
 				"Converts stale rows in the background.",
 				"When off, rows are converted by CALL migrate.run() and as they are written.");
 	define_int("migrate.max_workers", &migrate_guc_max_workers, 2, 1, 64, 0, PGC_SIGHUP,
-			   "Sets how many tables are converted in the background at once.",
+			   "Sets how many workers convert tables in the background at once.",
 			   "Counts over all databases, and takes from max_worker_processes.");
+	define_int("migrate.workers_per_table", &migrate_guc_workers_per_table, 1, 1, 64, 0, PGC_SIGHUP,
+			   "Sets how many of them convert one table at once, where it is large enough.",
+			   "They take different partitions, or different ranges of blocks. What limits a table's conversion limits all of its workers together.");
 	define_int("migrate.naptime", &migrate_guc_naptime, 60, 1, INT_MAX / 1000, GUC_UNIT_S, PGC_SIGHUP,
 			   "Sets how often every database is looked at for work unasked.",
 			   "Work that migrate.expand makes is seen at once.");

@@ -10,6 +10,7 @@
 /* Background work: read by the launcher and its workers. */
 extern bool migrate_guc_autostart;
 extern int	migrate_guc_max_workers;
+extern int	migrate_guc_workers_per_table;
 extern int	migrate_guc_naptime;	/* seconds */
 
 /* Pace: of the workers, and of CALL migrate.run() as its session has them. */

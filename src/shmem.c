@@ -127,6 +127,28 @@ migrate_shmem_request_work(void)
 	work_requested = migrate_shared != NULL;
 }
 
+/* ---- who is at work ---- */
+
+int
+migrate_shmem_count_workers(Oid relation)
+{
+	int			count = 0;
+
+	if (migrate_shared == NULL)
+		return 0;
+	LWLockAcquire(migrate_shared->lock, LW_SHARED);
+	for (int i = 0; i < MIGRATE_MAX_SLOTS; i++)
+	{
+		WorkerSlot *slot = &migrate_shared->slots[i];
+
+		if (slot->state == SLOT_RUNNING && slot->database == MyDatabaseId &&
+			slot->relation == relation)
+			count++;
+	}
+	LWLockRelease(migrate_shared->lock);
+	return count;
+}
+
 /* ---- waiting ---- */
 
 /*
@@ -218,9 +240,9 @@ migrate_shmem_note_block(Oid heap, BlockNumber block)
 		pg_atomic_write_u64(place, note);
 }
 
-/* One that is out of range is dropped: nothing more can be done there for now. */
+/* Others are for who converts another part of the heap, and cost nothing. */
 bool
-migrate_shmem_take_noted_block(Oid heap, BlockNumber from, BlockNumber to,
+migrate_shmem_take_noted_block(Oid heap, BlockNumber first, BlockNumber from, BlockNumber to,
 							   BlockNumber *block)
 {
 	uint32		tag = heap_tag(heap);
@@ -230,10 +252,11 @@ migrate_shmem_take_noted_block(Oid heap, BlockNumber from, BlockNumber to,
 		pg_atomic_uint64 *place = &migrate_shared->noted_blocks[i];
 		uint64		note = pg_atomic_read_u64(place);
 
-		if (note >> 32 != tag || !pg_atomic_compare_exchange_u64(place, &note, 0))
-			continue;
 		*block = (BlockNumber) note;
-		if (*block >= from && *block < to)
+		if (note >> 32 != tag || *block < first || *block >= to ||
+			!pg_atomic_compare_exchange_u64(place, &note, 0))
+			continue;
+		if (*block >= from)
 			return true;
 	}
 	return false;

@@ -40,10 +40,12 @@ typedef struct WorkerSlot
 	uint32		generation;		/* differs for each use of the slot */
 	Oid			database;
 	Oid			relation;		/* the managed table; InvalidOid: the database's worker */
+	int			number;			/* among the table's workers; 0: who completes it */
 	int			pid;			/* once running */
 	Latch	   *latch;			/* once running */
 	bool		settled;		/* a database's worker has found work, and stays */
 	bool		poked;			/* something changed: look again before you leave */
+	bool		unwanted;		/* another table has no worker: leave */
 } WorkerSlot;
 
 /* What a backend's session is pinned to. Guard: lock. */
@@ -96,6 +98,9 @@ extern void migrate_shmem_request_work(void);
 /* Have them look at a database, now. */
 extern void migrate_shmem_request_visit(Oid database);
 
+/* How many workers are at a table of this database; none where there is no library. */
+extern int	migrate_shmem_count_workers(Oid relation);
+
 /* This transaction sits in migrate.wait(), and does nothing else meanwhile. */
 extern void migrate_shmem_begin_wait(void);
 extern void migrate_shmem_end_wait(void);
@@ -104,9 +109,12 @@ extern bool migrate_shmem_is_waiting(VirtualTransactionId vxid);
 /* A read met a stale row in that block of a heap of this database. */
 extern void migrate_shmem_note_block(Oid heap, BlockNumber block);
 
-/* Take a block of the heap, from "from" to before "to", that was noted. */
-extern bool migrate_shmem_take_noted_block(Oid heap, BlockNumber from, BlockNumber to,
-										   BlockNumber *block);
+/*
+ * Take a block of the heap, from "from" to before "to", that was noted. Notes of blocks
+ * from "first" on that come before are dropped: nothing more can be done there for now.
+ */
+extern bool migrate_shmem_take_noted_block(Oid heap, BlockNumber first, BlockNumber from,
+										   BlockNumber to, BlockNumber *block);
 extern bool migrate_shmem_has_noted_block(Oid heap);
 
 /* This session is pinned to a release; NULL or empty: no longer. */

@@ -14,7 +14,7 @@
 
 #include "api/arguments.h"
 #include "lifecycle/run.h"
-#include "worker/slot.h"
+#include "shmem.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_run);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_pause);
@@ -111,5 +111,5 @@ migrate_wait(PG_FUNCTION_ARGS)
 Datum
 migrate_active_workers(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32(migrate_slot_count_at(MyDatabaseId, PG_GETARG_OID(0)));
+	PG_RETURN_INT32(migrate_shmem_count_workers(PG_GETARG_OID(0)));
 }

@@ -1,23 +1,29 @@
 /*
  * backfill/progress.c
- *		How far the backfill of each heap has come, as the catalog holds it.
+ *		How far the backfill of each part of a heap has come, as the catalog holds it.
  *
- * There is a row of migrate.backfill per heap: the managed table itself, or
- * each leaf of a partitioned one. It is written in the transaction that
+ * There is a row of migrate.backfill per heap, the managed table itself or
+ * each leaf of a partitioned one; or several, where a heap was divided into parts for
+ * several sessions (part.c). A part is known by its first block, which stays. It
+ * begins and ends its rounds by itself, as if it were a heap; a
+ * heap that starts over does so as one part. The row is written in the transaction that
  * converted the rows that it speaks of, so that after a crash, also one that
  * took back commits (synchronous_commit = off), both are as they were together;
  * and it is WAL-logged, so that a standby that is promoted goes on.
  *
  * A round reads the blocks [next_block, end_block). The first has the heap's
- * size when it began for its end (range.c says why that is enough); a later
+ * size when it began for its end (pump.c says why that is enough), or the beginning of
+ * the part that was divided off; a later
  * one reads only the blocks in which the one before it left rows behind, since
  * a stale row version stays where it is. A round ends in one of the phases of
  * progress.h.
  *
- * Claims.  Who works on a heap holds its row locked (FOR UPDATE) for the batch;
- * others skip it. A statement that concerns all heaps of a table waits for their
- * rows: it locks them in the order of their OIDs first (migrate_progress_lock),
- * and nobody comes to it with a claim in hand. So there is no circle.
+ * Claims.  Who works on a part holds its row locked (FOR UPDATE) for the batch;
+ * others skip it. A statement that concerns all parts of a table waits for their
+ * rows: it locks them in their order first (migrate_progress_lock), and nobody comes to it
+ * with a claim in hand. Who comes with one does not wait (migrate_progress_join).
+ * So there is no circle. Rows are added by who has a claim, so there are none but those
+ * that were locked when all of them are, which may take a second look.
  */
 #include "postgres.h"
 
@@ -57,9 +63,17 @@ heap_array(Oid root)
 void
 migrate_progress_lock(Oid root)
 {
-	(void) migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
-									" WHERE root = $1 ORDER BY relation FOR UPDATE",
-									STORE_ARGS(store_relation(root)));
+	int			locked = -1;
+	int			before;
+
+	do
+	{
+		before = locked;
+		locked = list_length(migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
+													  " WHERE root = $1"
+													  " ORDER BY relation, first_block FOR UPDATE",
+													  STORE_ARGS(store_relation(root))));
+	} while (locked != before && locked > 0);
 }
 
 static bool
@@ -89,9 +103,12 @@ migrate_progress_sync(Oid root, int32 target)
 	migrate_store_execute("DELETE FROM migrate.backfill"
 						  " WHERE root = $1 AND relation <> ALL ($2)",
 						  STORE_ARGS(store_relation(root), heaps));
+	migrate_store_execute("DELETE FROM migrate.backfill WHERE relation = ANY ($2)"
+						  " AND first_block > 0 AND (root <> $1 OR target <> $3)",
+						  STORE_ARGS(store_relation(root), heaps, store_int(target)));
 	return migrate_store_execute("INSERT INTO migrate.backfill AS b (relation, root, target)"
 								 " SELECT heap, $1, $3 FROM unnest($2) AS heap ORDER BY heap"
-								 " ON CONFLICT (relation) DO UPDATE SET root = $1, target = $3,"
+								 " ON CONFLICT (relation, first_block) DO UPDATE SET root = $1, target = $3,"
 								 "  phase = '" PHASE_CONVERTING "', filenode = 0, round = 0,"
 								 "  next_block = 0, blocks_ahead = 0, end_block = 0,"
 								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
@@ -113,39 +130,50 @@ migrate_progress_drop(Oid heap)
 						  STORE_ARGS(store_relation(heap)));
 }
 
-List *
-migrate_progress_heaps(Oid root, const char *phase)
-{
-	List	   *heaps = NIL;
-	ListCell   *lc;
-
-	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
-										 " WHERE root = $1 AND phase = $2 ORDER BY relation",
-										 STORE_ARGS(store_relation(root), store_text(phase))))
-		heaps = lappend_oid(heaps, atooid(lfirst(lc)));
-	return heaps;
-}
-
-/* ---- one heap ---- */
-
 static int64
 to_int64(const char *text)
 {
 	return text ? strtoll(text, NULL, 10) : 0;
 }
 
+List *
+migrate_progress_parts(Oid root, const char *phase)
+{
+	List	   *parts = NIL;
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_rows("SELECT relation::oid, first_block FROM migrate.backfill"
+										 " WHERE root = $1 AND phase = $2"
+										 " ORDER BY relation, first_block",
+										 STORE_ARGS(store_relation(root), store_text(phase)), 2))
+	{
+		char	  **columns = lfirst(lc);
+		Part	   *part = palloc(sizeof(Part));
+
+		part->heap = atooid(columns[0]);
+		part->first = (BlockNumber) to_int64(columns[1]);
+		parts = lappend(parts, part);
+	}
+	return parts;
+}
+
+/* ---- one part ---- */
+
+#define THE_PART	" WHERE relation = $1 AND first_block = $2"
+#define PART_ARGS(part)	store_relation((part)->heap), store_bigint((part)->first)
+
 static bool
-fetch_progress(Oid heap, const char *condition, Progress *progress)
+fetch_progress(const Part *part, const char *condition, Progress *progress)
 {
 	char	   *columns[9];
 	char	   *sql = psprintf("SELECT filenode, round, next_block, end_block,"
 							   " left_from, left_to, skipped, failed, blocks_ahead"
-							   " FROM migrate.backfill WHERE relation = $1 %s", condition);
+							   " FROM migrate.backfill" THE_PART " %s", condition);
 
-	if (!migrate_store_fetch_row(sql, STORE_ARGS(store_relation(heap)),
+	if (!migrate_store_fetch_row(sql, STORE_ARGS(PART_ARGS(part)),
 								 lengthof(columns), columns))
 		return false;
-	progress->heap = heap;
+	progress->part = *part;
 	progress->filenode = atooid(columns[0]);
 	progress->round = (int) to_int64(columns[1]);
 	progress->next_block = to_int64(columns[2]);
@@ -159,25 +187,26 @@ fetch_progress(Oid heap, const char *condition, Progress *progress)
 }
 
 bool
-migrate_progress_read(Oid heap, Progress *progress)
+migrate_progress_read(const Part *part, Progress *progress)
 {
-	return fetch_progress(heap, "", progress);
+	return fetch_progress(part, "", progress);
 }
 
 bool
-migrate_progress_claim(Oid heap, const char *phase, Progress *progress)
+migrate_progress_claim(const Part *part, const char *phase, Progress *progress)
 {
-	return fetch_progress(heap, psprintf("AND phase = '%s' FOR UPDATE SKIP LOCKED", phase),
+	return fetch_progress(part, psprintf("AND phase = '%s' FOR UPDATE SKIP LOCKED", phase),
 						  progress);
 }
 
 static void
 begin_first_round(Progress *progress, Relation heap)
 {
-	Oid			oid = progress->heap;
+	Oid			oid = progress->part.heap;
 
+	Assert(progress->part.first == 0);
 	memset(progress, 0, sizeof(Progress));
-	progress->heap = oid;
+	progress->part.heap = oid;
 	progress->filenode = heap->rd_rel->relfilenode;
 	progress->round = 1;
 	migrate_failure_displace(oid);
@@ -194,15 +223,77 @@ begin_first_round(Progress *progress, Relation heap)
 
 /*
  * VACUUM FULL, CLUSTER and TRUNCATE, and what else gives a table another file,
- * leave nothing where it was. VACUUM may have given the tail back.
+ * leave nothing where it was.
  */
+bool
+migrate_progress_starts(const Progress *progress, Relation heap)
+{
+	return progress->round == 0 || progress->filenode != heap->rd_rel->relfilenode;
+}
+
+/*
+ * Whoever else is at the heap will find that his part starts, too, and leave it soon.
+ * The first part takes what was counted of the others.
+ */
+JoinResult
+migrate_progress_join(Oid heap)
+{
+	List	   *all = migrate_store_fetch_list("SELECT first_block FROM migrate.backfill"
+											   " WHERE relation = $1",
+											   STORE_ARGS(store_relation(heap)));
+	List	   *locked;
+
+	if (list_length(all) <= 1)
+		return JOIN_ONE;
+	locked = migrate_store_fetch_list("SELECT first_block FROM migrate.backfill"
+									  " WHERE relation = $1 FOR UPDATE SKIP LOCKED",
+									  STORE_ARGS(store_relation(heap)));
+	if (list_length(locked) != list_length(all))
+		return JOIN_BLOCKED;
+	migrate_store_execute("WITH others AS (DELETE FROM migrate.backfill"
+						  "  WHERE relation = $1 AND first_block > 0"
+						  "  RETURNING rows_converted, rows_repaired, rows_pruned, rows_referenced)"
+						  " UPDATE migrate.backfill SET phase = '" PHASE_CONVERTING "',"
+						  "  round = 0, last_error = NULL,"
+						  "  rows_converted = rows_converted"
+						  "   + (SELECT sum(o.rows_converted) FROM others o),"
+						  "  rows_pruned = rows_pruned"
+						  "   + (SELECT sum(o.rows_pruned) FROM others o),"
+						  "  rows_referenced = rows_referenced"
+						  "   + (SELECT sum(o.rows_referenced) FROM others o),"
+						  "  rows_repaired = rows_repaired"
+						  "   + (SELECT sum(o.rows_repaired) FROM others o)"
+						  " WHERE relation = $1 AND first_block = 0",
+						  STORE_ARGS(store_relation(heap)));
+	return JOIN_DONE;
+}
+
+/* VACUUM may have given the tail back. */
 void
 migrate_progress_adjust(Progress *progress, Relation heap)
 {
-	if (progress->round == 0 || progress->filenode != heap->rd_rel->relfilenode)
+	if (migrate_progress_starts(progress, heap))
 		begin_first_round(progress, heap);
 	progress->end_block = Min(progress->end_block, RelationGetNumberOfBlocks(heap));
 	progress->next_block = Min(progress->next_block, progress->end_block);
+}
+
+/* What was done of late stays with the first: the sum is what is looked at. */
+void
+migrate_progress_divide(Progress *progress, BlockNumber from)
+{
+	migrate_store_execute("INSERT INTO migrate.backfill (relation, first_block, root, target,"
+						  "  filenode, round, blocks_total, next_block, end_block,"
+						  "  started_at, round_started_at)"
+						  " SELECT relation, $3, root, target, filenode, round,"
+						  "  first_block + blocks_total - $3, $3, $4, started_at, round_started_at"
+						  " FROM migrate.backfill" THE_PART,
+						  STORE_ARGS(PART_ARGS(&progress->part), store_bigint(from),
+									 store_bigint(progress->end_block)));
+	migrate_store_execute("UPDATE migrate.backfill"
+						  " SET end_block = $3, blocks_total = $3 - first_block" THE_PART,
+						  STORE_ARGS(PART_ARGS(&progress->part), store_bigint(from)));
+	progress->end_block = from;
 }
 
 /* ---- rounds ---- */
@@ -212,7 +303,7 @@ phase_after(const Progress *progress, bool is_over)
 {
 	if (!is_over)
 		return PHASE_CONVERTING;
-	migrate_failure_forget_displaced(progress->heap);
+	migrate_failure_forget_displaced(progress->part.heap);
 	if (progress->skipped > 0)
 		return PHASE_WAITING;
 	if (progress->failed > 0)
@@ -252,22 +343,22 @@ migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber nex
 	progress->ahead = ahead;
 	note_left_behind(progress, left);
 	phase = phase_after(progress, is_over);
-	migrate_store_execute("UPDATE migrate.backfill SET phase = $2,"
+	migrate_store_execute("UPDATE migrate.backfill SET phase = $3,"
 						  RECENT("blocks_recent",
-							   "greatest($3 + $11 - next_block - blocks_ahead, 0)") ","
-						  RECENT("rows_recent", "$9") ","
+							   "greatest($4 + $12 - next_block - blocks_ahead, 0)") ","
+						  RECENT("rows_recent", "$10") ","
 						  " recent_from = CASE WHEN migrate.fading(blocks_recent + rows_recent,"
 						  "  clock_timestamp() - recent_at) > 0 THEN recent_from"
 						  "  ELSE clock_timestamp() - interval '100 ms' END,"
 						  " recent_at = clock_timestamp(),"
-						  " next_block = $3, end_block = $4, left_from = $5, left_to = $6,"
-						  " skipped = $7, failed = $8,"
-						  " rows_converted = rows_converted + $9 - $13, rows_pruned = rows_pruned + $13,"
-						  " rows_referenced = rows_referenced + $14,"
-						  " rows_repaired = rows_repaired + $10, blocks_ahead = $11,"
-						  " last_error = coalesce($12, last_error), updated_at = clock_timestamp()"
-						  " WHERE relation = $1",
-						  STORE_ARGS(store_relation(progress->heap), store_text(phase),
+						  " next_block = $4, end_block = $5, left_from = $6, left_to = $7,"
+						  " skipped = $8, failed = $9,"
+						  " rows_converted = rows_converted + $10 - $14, rows_pruned = rows_pruned + $14,"
+						  " rows_referenced = rows_referenced + $15,"
+						  " rows_repaired = rows_repaired + $11, blocks_ahead = $12,"
+						  " held_by = CASE WHEN $3 = '" PHASE_CONVERTING "' THEN held_by END,"
+						  " last_error = coalesce($13, last_error), updated_at = clock_timestamp()" THE_PART,
+						  STORE_ARGS(PART_ARGS(&progress->part), store_text(phase),
 									 store_bigint(progress->next_block),
 									 store_bigint(progress->end_block),
 									 store_bigint(progress->left_from),
@@ -293,15 +384,15 @@ migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber nex
 List *
 migrate_progress_next_round(Oid root)
 {
-	List	   *heaps;
+	List	   *parts;
 
 	migrate_progress_lock(root);
-	heaps = migrate_progress_heaps(root, PHASE_WAITING);
-	if (heaps != NIL)
+	parts = migrate_progress_parts(root, PHASE_WAITING);
+	if (parts != NIL)
 		migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND
 							  " WHERE root = $1 AND phase = '" PHASE_WAITING "'",
 							  STORE_ARGS(store_relation(root)));
-	return heaps;
+	return parts;
 }
 
 int
@@ -328,12 +419,19 @@ migrate_progress_widen(Oid root)
 						  " left_to = greatest(b.left_to, f.last + 1),"
 						  " next_block = greatest(b.next_block, f.last + 1),"
 						  " end_block = greatest(b.end_block, f.last + 1)"
-						  " FROM (SELECT relation, " BLOCK_OF("min(row_tid)") " AS first,"
+						  " FROM (SELECT p.relation, p.first_block,"
+						  "   " BLOCK_OF("min(row_tid)") " AS first,"
 						  "   " BLOCK_OF("max(row_tid)") " AS last"
-						  "  FROM migrate.failure WHERE row_tid IS NOT NULL"
-						  "  GROUP BY relation) f"
+						  "  FROM (SELECT relation, first_block, lead(first_block)"
+						  "     OVER (PARTITION BY relation ORDER BY first_block) AS next_first"
+						  "    FROM migrate.backfill WHERE root = $1) p"
+						  "  JOIN migrate.failure USING (relation)"
+						  "  WHERE row_tid IS NOT NULL"
+						  "   AND row_tid >= format('(%s,0)', p.first_block)::tid"
+						  "   AND (next_first IS NULL OR row_tid < format('(%s,0)', next_first)::tid)"
+						  "  GROUP BY p.relation, p.first_block) f"
 						  " WHERE b.root = $1 AND b.phase = '" PHASE_FAILED "'"
-						  " AND f.relation = b.relation"
+						  " AND f.relation = b.relation AND f.first_block = b.first_block"
 						  " AND (f.first < b.left_from OR f.last >= b.left_to"
 						  "  OR b.left_from IS NOT DISTINCT FROM b.left_to)",
 						  STORE_ARGS(store_relation(root)));
@@ -398,11 +496,23 @@ migrate_progress_set_phase(Oid root, const char *from, const char *to)
 void
 migrate_progress_set_held_by(Oid root, const char *held_by)
 {
-	migrate_store_execute("UPDATE migrate.backfill SET held_by = $2 WHERE relation IN"
-						  " (SELECT relation FROM migrate.backfill"
+	migrate_store_execute("UPDATE migrate.backfill SET held_by = $2"
+						  " WHERE (relation, first_block) IN"
+						  " (SELECT relation, first_block FROM migrate.backfill"
 						  "  WHERE root = $1 AND held_by IS DISTINCT FROM $2"
 						  "  FOR UPDATE SKIP LOCKED)",
 						  STORE_ARGS(store_relation(root), store_text(held_by)));
+}
+
+void
+migrate_progress_set_part_held_by(const Part *part, const char *held_by)
+{
+	migrate_store_execute("UPDATE migrate.backfill SET held_by = $3"
+						  " WHERE (relation, first_block) IN"
+						  " (SELECT relation, first_block FROM migrate.backfill" THE_PART
+						  "  AND phase = '" PHASE_CONVERTING "' AND held_by IS DISTINCT FROM $3"
+						  "  FOR UPDATE SKIP LOCKED)",
+						  STORE_ARGS(PART_ARGS(part), store_text(held_by)));
 }
 
 void

@@ -1,6 +1,6 @@
 /*
  * backfill/progress.h
- *		How far the backfill of each heap has come, as the catalog holds it.
+ *		How far the backfill of each part of a heap has come, as the catalog holds it.
  */
 #ifndef MIGRATE_BACKFILL_PROGRESS_H
 #define MIGRATE_BACKFILL_PROGRESS_H
@@ -9,10 +9,11 @@
 #include "utils/rel.h"
 
 #include "backfill/attempt.h"
+#include "backfill/part.h"
 #include "backfill/window.h"
 
 /*
- * What a heap's backfill is at.
+ * What a part's backfill is at.
  *
  * converting	a round is under way
  * waiting		a round has ended, and left rows that others hold
@@ -28,7 +29,7 @@
 
 typedef struct Progress
 {
-	Oid			heap;
+	Part		part;
 	Oid			filenode;
 	int			round;			/* 0: not begun */
 	int64		next_block;
@@ -55,20 +56,36 @@ extern void migrate_progress_lock(Oid root);
 /* A claimed heap is not the table's any more. */
 extern void migrate_progress_drop(Oid heap);
 
-/* The heaps (OIDs) of a managed table in a phase. */
-extern List *migrate_progress_heaps(Oid root, const char *phase);
+/* The parts (of Part *) of a managed table's heaps in a phase. */
+extern List *migrate_progress_parts(Oid root, const char *phase);
 
 /*
- * Take a heap's row for this transaction, if it is in the phase and no other
- * session has it: whoever has the row is alone in converting the heap.
+ * Take a part's row for this transaction, if it is in the phase and no other
+ * session has it: whoever has the row is alone in converting the part.
  */
-extern bool migrate_progress_claim(Oid heap, const char *phase, Progress *progress);
+extern bool migrate_progress_claim(const Part *part, const char *phase, Progress *progress);
 
 /* Look without taking it. */
-extern bool migrate_progress_read(Oid heap, Progress *progress);
+extern bool migrate_progress_read(const Part *part, Progress *progress);
 
-/* The heap was opened: clamp to what is there, start over if it was rewritten. */
+/* The heap was opened: is it to be begun with, or was it rewritten? */
+extern bool migrate_progress_starts(const Progress *progress, Relation heap);
+
+/* With a part of it claimed, which starts: have the heap be one part. */
+typedef enum JoinResult
+{
+	JOIN_ONE,					/* it is */
+	JOIN_DONE,					/* it will be, from the next transaction on */
+	JOIN_BLOCKED				/* others have claimed the other parts */
+} JoinResult;
+
+extern JoinResult migrate_progress_join(Oid heap);
+
+/* Begin if it starts; clamp to what is there. */
 extern void migrate_progress_adjust(Progress *progress, Relation heap);
+
+/* Make another part of a claimed one's blocks from there on. */
+extern void migrate_progress_divide(Progress *progress, BlockNumber from);
 
 /*
  * Account for what a batch has done. The round has come to block "next" and done
@@ -81,7 +98,7 @@ extern const char *migrate_progress_advance(Progress *progress, const Batch *bat
 
 /*
  * Begin another round, over what the last one had to leave to others. Returns the
- * heaps (OIDs) that have such rows.
+ * parts that have such rows.
  */
 extern List *migrate_progress_next_round(Oid root);
 
@@ -102,6 +119,9 @@ extern void migrate_progress_retry(Oid root);
 
 extern void migrate_progress_set_phase(Oid root, const char *from, const char *to);
 extern void migrate_progress_set_held_by(Oid root, const char *held_by);
+
+/* The same of one part, while it is converted. */
+extern void migrate_progress_set_part_held_by(const Part *part, const char *held_by);
 extern void migrate_progress_forget(Oid root, int32 target);
 
 #endif							/* MIGRATE_BACKFILL_PROGRESS_H */

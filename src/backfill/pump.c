@@ -13,7 +13,7 @@
  * else the second finds no room. Under traffic that takes as long as the
  * longest transaction, so some windows are open at a time. Where all of
  * them wait we wait, and name who is in the way, unless migrate.wait_for_horizon
- * is off. All windows together are a part of shared_buffers: what a pass reads
+ * is off. All windows at a table together are a part of shared_buffers: what a pass reads
  * is there from the pass before it.
  *
  * A window whose rows are all converted is tidied when the horizon has passed it:
@@ -67,20 +67,24 @@
 /* ---- whether it is where it was ---- */
 
 static Pump *
-find_pump(List *pumps, Oid heap)
+find_pump(List *pumps, const Part *part)
 {
 	ListCell   *lc;
 
 	foreach(lc, pumps)
-		if (((Pump *) lfirst(lc))->heap == heap)
-			return lfirst(lc);
+	{
+		Pump	   *pump = lfirst(lc);
+
+		if (pump->part.heap == part->heap && pump->part.first == part->first)
+			return pump;
+	}
 	return NULL;
 }
 
 void
-migrate_pump_forget(List **pumps, Oid heap)
+migrate_pump_forget(List **pumps, const Part *part)
 {
-	Pump	   *pump = find_pump(*pumps, heap);
+	Pump	   *pump = find_pump(*pumps, part);
 
 	if (pump == NULL)
 		return;
@@ -104,7 +108,7 @@ make_pump(const Progress *progress, MemoryContext parent)
 	Pump	   *pump = MemoryContextAllocZero(context, sizeof(Pump));
 
 	pump->context = context;
-	pump->heap = progress->heap;
+	pump->part = progress->part;
 	pump->filenode = progress->filenode;
 	pump->round = progress->round;
 	pump->opened = pump->frontier = progress->next_block;
@@ -114,13 +118,13 @@ make_pump(const Progress *progress, MemoryContext parent)
 Pump *
 migrate_pump_get(List **pumps, const Progress *progress, MemoryContext context)
 {
-	Pump	   *pump = find_pump(*pumps, progress->heap);
+	Pump	   *pump = find_pump(*pumps, &progress->part);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	ListCell   *lc;
 
 	if (pump != NULL && !is_as_left(pump, progress))
 	{
-		migrate_pump_forget(pumps, progress->heap);
+		migrate_pump_forget(pumps, &progress->part);
 		pump = NULL;
 	}
 	if (pump == NULL)
@@ -266,7 +270,7 @@ pass_finished(Pump *pump, Left *left)
 
 		if (window->unfinished > 0)
 			break;
-		migrate_failure_forget_tried(pump->heap, window->from, window->to, window->before);
+		migrate_failure_forget_tried(pump->part.heap, window->from, window->to, window->before);
 		migrate_window_add_left(left, &window->left);
 		pump->open = list_delete_first(pump->open);
 		retire(pump, window);

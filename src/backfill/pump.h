@@ -8,17 +8,18 @@
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
+#include "backfill/part.h"
 #include "backfill/progress.h"
 #include "backfill/window.h"
 
-/* A session's way through a round of a heap. Lost with the session, and no harm done. */
+/* A session's way through a round of a part of a heap. Lost with the session, and no harm done. */
 typedef struct Pump
 {
-	Oid			heap;
+	Part		part;
 	Oid			filenode;
 	int			round;
 	BlockNumber opened;			/* windows were opened up to here */
-	BlockNumber end;			/* of the round, exclusive */
+	BlockNumber end;			/* of the part in this round, exclusive */
 	List	   *open;			/* of Window *, ascending; the first is not finished */
 	List	   *used;			/* of Window *: finished, to be tidied */
 	BlockNumber frontier;		/* as recorded by the last step */
@@ -27,7 +28,7 @@ typedef struct Pump
 } Pump;
 
 /*
- * The pump of a claimed heap, from a list that outlasts the step; it is made, or made
+ * The pump of a claimed part, from a list that outlasts the step; it is made, or made
  * anew, where the progress is not as it left it.
  */
 extern Pump *migrate_pump_get(List **pumps, const Progress *progress, MemoryContext context);
@@ -52,6 +53,6 @@ extern void migrate_pump_tidy(Pump *pump, Relation heap);
  */
 extern bool migrate_pump_advance(Pump *pump, BlockNumber *next, int64 *ahead, Left *left);
 
-extern void migrate_pump_forget(List **pumps, Oid heap);
+extern void migrate_pump_forget(List **pumps, const Part *part);
 
 #endif							/* MIGRATE_BACKFILL_PUMP_H */

@@ -9,9 +9,12 @@
  *
  * Locks of a step, in this order: AccessShareLock on the managed table and
  * RowExclusiveLock on one heap, neither of them waited for (where expand,
- * TRUNCATE or the like has the table, we come again), then the heap's row in
- * migrate.backfill, then rows of the heap (mover.c). All are held to the
- * step's end, which target_batch_time puts near.
+ * TRUNCATE or the like has the table, we come again), then the row in
+ * migrate.backfill of a part of it, then rows of the heap (mover.c). All are held
+ * to the step's end, which target_batch_time puts near.
+ *
+ * Several sessions at a table share its parts (part.c) evenly: none keeps more than
+ * that, so that whoever comes finds one, and divides one where there are too few.
  */
 #include "postgres.h"
 
@@ -27,6 +30,7 @@
 #include "backfill/attempt.h"
 #include "backfill/horizon.h"
 #include "backfill/meter.h"
+#include "backfill/part.h"
 #include "backfill/progress.h"
 #include "backfill/pump.h"
 #include "backfill/range.h"
@@ -38,8 +42,9 @@
 #include "guc.h"
 #include "shmem.h"
 
-/* Windows that a session has open at once. */
+/* Windows that the sessions at a table have open at once; some for each. */
 #define MAX_OPEN_WINDOWS		8
+#define MIN_OPEN_WINDOWS		2
 
 /* So often the horizon is waited for without asking who holds it back. */
 #define QUIET_HORIZON_WAITS		5
@@ -60,6 +65,13 @@ migrate_backfill_init(Backfill *backfill, Oid root)
 	memset(backfill, 0, sizeof(Backfill));
 	backfill->root = root;
 	backfill->context = CurrentMemoryContext;
+}
+
+void
+migrate_backfill_end(Backfill *backfill)
+{
+	while (backfill->kept != NIL)
+		migrate_part_leave(&backfill->kept, linitial(backfill->kept));
 }
 
 static void
@@ -136,8 +148,8 @@ convert_noted(Batch *batch, const Progress *progress)
 	BlockNumber block;
 
 	while (!migrate_attempt_is_over(batch) &&
-		   migrate_shmem_take_noted_block(heap_oid, progress->next_block, progress->end_block,
-										  &block))
+		   migrate_shmem_take_noted_block(heap_oid, progress->part.first, progress->next_block,
+										  progress->end_block, &block))
 	{
 		char	   *before = migrate_failure_snapshot();
 
@@ -153,7 +165,9 @@ convert_noted(Batch *batch, const Progress *progress)
 static bool
 may_open_window(const Backfill *backfill)
 {
-	return migrate_pump_count_windows(backfill->pumps) < MAX_OPEN_WINDOWS;
+	int			most = MAX_OPEN_WINDOWS / Max(backfill->sessions, 1);
+
+	return migrate_pump_count_windows(backfill->pumps) < Max(most, MIN_OPEN_WINDOWS);
 }
 
 /*
@@ -197,7 +211,24 @@ convert_next(Backfill *backfill, Batch *batch, Pump *pump)
 	return true;
 }
 
-/* Returns the phase that the heap is in then; NULL where it waits. */
+/*
+ * More sessions are here than parts: what has not been begun with is halved. Not
+ * what a later round comes back to, which is little, most times.
+ */
+static void
+divide(Backfill *backfill, Progress *progress, Pump *pump)
+{
+	BlockNumber blocks = pump->end - pump->opened;
+
+	if (backfill->parts >= backfill->sessions || progress->round > 1 ||
+		blocks / 2 < migrate_part_min_blocks())
+		return;
+	migrate_progress_divide(progress, pump->end - blocks / 2);
+	pump->end = progress->end_block;
+	backfill->parts++;
+}
+
+/* Returns the phase that the part is in then; NULL where it waits. */
 static const char *
 convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progress *progress)
 {
@@ -221,6 +252,7 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	init_batch(&batch, backfill, heap, conversion);
 	batch.pruner = pruner;
 	pump = migrate_pump_get(&backfill->pumps, progress, backfill->context);
+	divide(backfill, progress, pump);
 	convert_noted(&batch, progress);
 	goes_on = convert_next(backfill, &batch, pump);
 	is_over = migrate_pump_advance(pump, &next, &ahead, &left);
@@ -233,8 +265,30 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	wait_for(backfill, migrate_throttle_name(pace->reason), pace->rest);
 	phase = migrate_progress_advance(progress, &batch, next, ahead, &left, is_over);
 	if (strcmp(phase, PHASE_CONVERTING) != 0)
-		migrate_pump_forget(&backfill->pumps, progress->heap);
+		migrate_pump_forget(&backfill->pumps, &progress->part);
 	return phase;
+}
+
+/* A heap that starts, for whatever reason, is not divided. */
+static const char *
+convert_batch_if_whole(Backfill *backfill, Relation heap, Conversion *conversion,
+					   Progress *progress)
+{
+	JoinResult	joined = JOIN_ONE;
+
+	if (migrate_progress_starts(progress, heap))
+		joined = migrate_progress_join(RelationGetRelid(heap));
+	switch (joined)
+	{
+		case JOIN_ONE:
+			return convert_batch(backfill, heap, conversion, progress);
+		case JOIN_DONE:
+			return PHASE_CONVERTING;
+		case JOIN_BLOCKED:
+			break;
+	}
+	wait_for(backfill, HELD_BY_OTHER, LOCK_WAIT);
+	return NULL;
 }
 
 /* A partition may have been detached since the heaps were noted. */
@@ -244,31 +298,31 @@ convert_batch_if_ours(Backfill *backfill, Relation heap, Progress *progress)
 	Conversion *conversion = migrate_conversion_get(RelationGetRelid(heap));
 
 	if (conversion != NULL && conversion->root == backfill->root)
-		return convert_batch(backfill, heap, conversion, progress);
-	migrate_progress_drop(progress->heap);
+		return convert_batch_if_whole(backfill, heap, conversion, progress);
+	migrate_progress_drop(progress->part.heap);
 	return PHASE_CONVERTING;
 }
 
-/* Do a batch of a heap; NULL where others are in the way, else its phase then. */
+/* Do a batch of a part; NULL where others are in the way, else its phase then. */
 static const char *
-try_heap(Backfill *backfill, Oid heap_oid)
+try_part(Backfill *backfill, const Part *part)
 {
 	Progress	progress;
 	Relation	heap;
 	bool		exists;
 	const char *phase;
 
-	if (!lock_relation(heap_oid, RowExclusiveLock, &exists))
+	if (!lock_relation(part->heap, RowExclusiveLock, &exists))
 	{
 		wait_for(backfill, exists ? HELD_BY_TABLE_LOCK : "", LOCK_WAIT);
 		return NULL;
 	}
-	if (!migrate_progress_claim(heap_oid, PHASE_CONVERTING, &progress))
+	if (!migrate_progress_claim(part, PHASE_CONVERTING, &progress))
 	{
 		wait_for(backfill, HELD_BY_OTHER, LOCK_WAIT);
 		return NULL;
 	}
-	heap = table_open(heap_oid, NoLock);
+	heap = table_open(part->heap, NoLock);
 	phase = convert_batch_if_ours(backfill, heap, &progress);
 	table_close(heap, NoLock);
 	return phase;
@@ -285,6 +339,7 @@ end_round(Backfill *backfill)
 {
 	int			round = migrate_progress_last_round(backfill->root);
 
+	backfill->parts = 0;
 	wait_for(backfill, HELD_BY_ROW_LOCKS, migrate_throttle_round(round));
 	return BACKFILL_WAITING;
 }
@@ -302,43 +357,107 @@ is_held_up(Backfill *backfill)
 	return true;
 }
 
-static BackfillStatus
-convert_some(Backfill *backfill, List *heaps)
+/* ---- parts ---- */
+
+/* As many as are ours if all sessions have about the same. */
+static int
+fair_share(const Backfill *backfill)
 {
+	int			sessions = Max(backfill->sessions, 1);
+
+	return Max((backfill->parts + sessions - 1) / sessions, 1);
+}
+
+/* Leave parts that are done, and such as are due to sessions that have come. */
+static void
+keep_to_share(Backfill *backfill, const List *parts)
+{
+	List	   *kept = list_copy(backfill->kept);
+	int			share;
+	int			n = 0;
 	ListCell   *lc;
+
+	backfill->parts = list_length(parts);
+	share = backfill->sessions > 1 ? fair_share(backfill) : INT_MAX;
+	foreach(lc, kept)
+	{
+		Part		part = *(Part *) lfirst(lc);
+
+		if (migrate_part_is_among(&part, parts) && ++n <= share)
+			continue;
+		migrate_pump_forget(&backfill->pumps, &part);
+		migrate_part_leave(&backfill->kept, &part);
+	}
+}
+
+/* Is it ours, or can it be? */
+static bool
+keep(Backfill *backfill, const Part *part)
+{
+	if (migrate_part_is_among(part, backfill->kept))
+		return true;
+	if (backfill->sessions > 1 && list_length(backfill->kept) >= fair_share(backfill))
+		return false;
+	return migrate_part_keep(&backfill->kept, part, backfill->context);
+}
+
+/*
+ * Work on the first part that can be worked on; the phase that it is in then,
+ * NULL if there is none. Those that are ours, or those that are not.
+ */
+static const char *
+try_parts(Backfill *backfill, const List *parts, bool ours)
+{
+	const char *phase = NULL;
+	ListCell   *lc;
+
+	foreach(lc, parts)
+	{
+		const Part *part = lfirst(lc);
+
+		if (ours ? !keep(backfill, part) : migrate_part_is_among(part, backfill->kept))
+			continue;
+		if ((phase = try_part(backfill, part)) != NULL)
+			break;
+	}
+	return phase;
+}
+
+static BackfillStatus
+convert_some(Backfill *backfill, List *parts)
+{
+	const char *phase;
 
 	if (is_held_up(backfill))
 		return BACKFILL_WORKED;
-	foreach(lc, heaps)
-	{
-		const char *phase = try_heap(backfill, lfirst_oid(lc));
-
-		if (phase == NULL)
-			continue;
-		if (strcmp(phase, PHASE_WAITING) == 0 &&
-			migrate_progress_heaps(backfill->root, PHASE_CONVERTING) == NIL)
-			return end_round(backfill);
-		return BACKFILL_WORKED;
-	}
-	return BACKFILL_WAITING;
+	wait_for(backfill, "", LOCK_WAIT);	/* where others are at all of them */
+	phase = try_parts(backfill, parts, true);
+	if (phase == NULL && backfill->takes_turns)
+		phase = try_parts(backfill, parts, false);
+	if (phase == NULL)
+		return BACKFILL_WAITING;
+	if (strcmp(phase, PHASE_WAITING) == 0 &&
+		migrate_progress_parts(backfill->root, PHASE_CONVERTING) == NIL)
+		return end_round(backfill);
+	return BACKFILL_WORKED;
 }
 
-/* Those in which a read has noted a block come first. */
+/* Those of heaps in which a read has noted a block come first. */
 static List *
-noted_first(List *heaps)
+noted_first(List *parts)
 {
 	List	   *noted = NIL;
 	List	   *others = NIL;
 	ListCell   *lc;
 
-	foreach(lc, heaps)
+	foreach(lc, parts)
 	{
-		Oid			heap = lfirst_oid(lc);
+		Part	   *part = lfirst(lc);
 
-		if (migrate_shmem_has_noted_block(heap))
-			noted = lappend_oid(noted, heap);
+		if (migrate_shmem_has_noted_block(part->heap))
+			noted = lappend(noted, part);
 		else
-			others = lappend_oid(others, heap);
+			others = lappend(others, part);
 	}
 	return list_concat(noted, others);
 }
@@ -346,20 +465,23 @@ noted_first(List *heaps)
 static BackfillStatus
 next_thing(Backfill *backfill, int32 target)
 {
-	List	   *heaps = noted_first(migrate_progress_heaps(backfill->root, PHASE_CONVERTING));
+	List	   *parts = migrate_progress_parts(backfill->root, PHASE_CONVERTING);
 
-	if (heaps == NIL)
-		heaps = migrate_progress_next_round(backfill->root);
-	if (heaps != NIL)
-		return convert_some(backfill, heaps);
+	keep_to_share(backfill, parts);
+	if (parts == NIL && backfill->only_helps)
+		return BACKFILL_NOTHING;
+	if (parts == NIL)
+		parts = migrate_progress_next_round(backfill->root);
+	if (parts != NIL)
+		return convert_some(backfill, noted_first(parts));
 
 	/* Before the end is believed: has a partition been attached? */
 	if (migrate_progress_sync(backfill->root, target) > 0)
 		return BACKFILL_WORKED;
 	if (migrate_progress_revive(backfill->root) > 0)
 		return BACKFILL_WORKED;
-	heaps = migrate_progress_heaps(backfill->root, PHASE_FAILED);
-	return heaps != NIL ? BACKFILL_FAILED : BACKFILL_SCANNED;
+	parts = migrate_progress_parts(backfill->root, PHASE_FAILED);
+	return parts != NIL ? BACKFILL_FAILED : BACKFILL_SCANNED;
 }
 
 static BackfillStatus
@@ -370,6 +492,7 @@ take_step(Backfill *backfill)
 
 	backfill->converted = 0;
 	backfill->failed = 0;
+	backfill->parts = 0;
 	wait_for(backfill, "", 0);
 	if (!lock_relation(backfill->root, AccessShareLock, &exists))
 	{
@@ -381,7 +504,7 @@ take_step(Backfill *backfill)
 	conversion = incomplete_conversion(backfill->root);
 	if (conversion == NULL)
 		return BACKFILL_NOTHING;
-	if (backfill->target != target_version(conversion))
+	if (backfill->target != target_version(conversion) && !backfill->only_helps)
 	{
 		backfill->target = target_version(conversion);
 		migrate_progress_sync(backfill->root, backfill->target);
@@ -389,13 +512,25 @@ take_step(Backfill *backfill)
 	return next_thing(backfill, backfill->target);
 }
 
+/* Where several are at work, each speaks of its own parts. */
+static void
+report_held_by(const Backfill *backfill, const char *held_by)
+{
+	ListCell   *lc;
+
+	if (!backfill->only_helps && (backfill->sessions <= 1 || backfill->parts == 0))
+		migrate_progress_set_held_by(backfill->root, held_by);
+	else
+		foreach(lc, backfill->kept)
+			migrate_progress_set_part_held_by(lfirst(lc), held_by);
+}
+
 BackfillStatus
 migrate_backfill_step(Backfill *backfill)
 {
 	BackfillStatus status = take_step(backfill);
 
-	migrate_progress_set_held_by(backfill->root,
-								 backfill->held_by[0] ? backfill->held_by : NULL);
+	report_held_by(backfill, backfill->held_by[0] ? backfill->held_by : NULL);
 	return status;
 }
 
@@ -437,55 +572,60 @@ left_behind(Relation heap, Conversion *conversion, const Progress *progress)
 					   Min(progress->left_to, progress->next_block));
 }
 
+/* A heap that has to start over is not divided then. */
 static int64
-remaining_in_heap(Relation heap)
+remaining_in_part(Relation heap, const Part *part)
 {
-	Oid			heap_oid = RelationGetRelid(heap);
-	Conversion *conversion = migrate_conversion_get(heap_oid);
-	int64		remaining = 0;
+	Conversion *conversion = migrate_conversion_get(part->heap);
 	Progress	progress;
 
-	if (!migrate_progress_read(heap_oid, &progress) || progress.round == 0 ||
-		progress.filenode != heap->rd_rel->relfilenode)
+	if (!migrate_progress_read(part, &progress) || migrate_progress_starts(&progress, heap))
 	{
 		memset(&progress, 0, sizeof(Progress));
-		progress.end_block = RelationGetNumberOfBlocks(heap);
+		if (part->first == 0)
+			progress.end_block = RelationGetNumberOfBlocks(heap);
 	}
-	if (conversion != NULL)
-		remaining = left_behind(heap, conversion, &progress) +
-			(progress.end_block - progress.next_block > MAX_BLOCKS_TO_COUNT
-			 ? estimate_stale(heap, progress.end_block - progress.next_block - progress.ahead)
-			 : count_stale(heap, conversion, progress.next_block, progress.end_block));
-	return remaining;
+	if (conversion == NULL)
+		return 0;
+	return left_behind(heap, conversion, &progress) +
+		(progress.end_block - progress.next_block > MAX_BLOCKS_TO_COUNT
+		 ? estimate_stale(heap, progress.end_block - progress.next_block - progress.ahead)
+		 : count_stale(heap, conversion, progress.next_block, progress.end_block));
 }
 
+/* -1: others hold a heap in a strong lock. */
 static int64
-remaining_in_heaps(Oid root)
+remaining_in_parts(const List *parts)
 {
 	int64		remaining = 0;
 	ListCell   *lc;
 
-	foreach(lc, migrate_store_fetch_list("SELECT relation::oid FROM migrate.backfill"
-										 " WHERE root = $1 AND phase NOT IN"
-										 "  ('" PHASE_SCANNED "', '" PHASE_SETTLING "')"
-										 " ORDER BY relation",
-										 STORE_ARGS(store_relation(root))))
+	foreach(lc, parts)
 	{
-		Oid			heap_oid = atooid(lfirst(lc));
+		const Part *part = lfirst(lc);
 		Relation	heap;
 		bool		exists;
 
-		if (!lock_relation(heap_oid, AccessShareLock, &exists))
+		if (!lock_relation(part->heap, AccessShareLock, &exists))
 		{
 			if (exists)
 				return -1;
 			continue;
 		}
-		heap = table_open(heap_oid, NoLock);
-		remaining += remaining_in_heap(heap);
+		heap = table_open(part->heap, NoLock);
+		remaining += remaining_in_part(heap, part);
 		table_close(heap, NoLock);
 	}
 	return remaining;
+}
+
+/* In all that has not been gone over with nothing left behind. */
+static List *
+unfinished_parts(Oid root)
+{
+	return list_concat(migrate_progress_parts(root, PHASE_CONVERTING),
+					   list_concat(migrate_progress_parts(root, PHASE_WAITING),
+								   migrate_progress_parts(root, PHASE_FAILED)));
 }
 
 int64
@@ -503,7 +643,7 @@ migrate_backfill_remaining(Oid root)
 	migrate_progress_sync(root, target_version(conversion));
 	migrate_progress_widen(root);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	remaining = remaining_in_heaps(root);
+	remaining = remaining_in_parts(unfinished_parts(root));
 	PopActiveSnapshot();
 	return remaining;
 }

@@ -30,6 +30,9 @@ typedef struct Backfill
 	/* How to go about it; may be changed between steps. */
 	int64		rows_left;		/* to convert at most; 0: no limit */
 	const volatile sig_atomic_t *stop;	/* NULL, or end the batch when it is set */
+	bool		only_helps;		/* convert rows, and leave rounds and their end to others */
+	bool		takes_turns;	/* in parts that others keep, too, if there are none else */
+	int			sessions;		/* at the table, to divide it among; 0 is as 1 */
 
 	/* What the last step did. */
 	int64		converted;
@@ -38,14 +41,19 @@ typedef struct Backfill
 	char		held_by[256];	/* what it waits for; empty: nothing */
 
 	/* Private to the module. */
-	Meter		meter;
+	Meter		meter;			/* but for meter.sharers */
+	int			parts;			/* that are being converted */
+	List	   *kept;			/* of Part *: those that are ours from step to step */
 	int32		target;			/* the version last synced for */
-	List	   *pumps;			/* one for each heap that is under way */
+	List	   *pumps;			/* one for each part that is under way */
 	int			horizon_waits;	/* in a row */
 	MemoryContext context;		/* what outlasts a step */
 } Backfill;
 
 extern void migrate_backfill_init(Backfill *backfill, Oid root);
+
+/* Leave what is kept to others; also after an error. */
+extern void migrate_backfill_end(Backfill *backfill);
 
 /*
  * Do one step in the caller's transaction, which the caller then commits

@@ -13,6 +13,12 @@
  */
 extern void migrate_excuse_note_write(const Conversion *conversion, const Bitmapset *set);
 
+/* What was noted is an UPDATE: the row may yet be moved to another partition. */
+extern void migrate_excuse_note_update(const Conversion *conversion);
+
+/* A row that comes as it is stored: excused, unless it is one that is moved. */
+extern void migrate_excuse_note_stored(const Conversion *conversion);
+
 /* A row was carried over by the backfill: no excuse. */
 extern void migrate_excuse_note_none(const Conversion *conversion);
 

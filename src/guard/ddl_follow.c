@@ -40,7 +40,7 @@ catalog_is_whole(void)
 	static const char *const tables[] = {
 		"managed", "formerly_managed", "migration", "added_column", "added_constraint", "added_reference",
 		"assignment", "assignment_tree", "backfill", "prune", "published_view",
-		"declared_index", "failure", "event",
+		"declared_index", "failure", "event", "recorded",
 	};
 
 	for (int i = 0; i < lengthof(tables); i++)
@@ -70,6 +70,7 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  "  WHERE relation = $1 RETURNING name),"
 						  " managed AS (DELETE FROM migrate.managed WHERE relation = $1),"
 						  " formerly AS (DELETE FROM migrate.formerly_managed WHERE relation = $1),"
+						  " recorded AS (DELETE FROM migrate.recorded WHERE relation = $1),"
 						  " backfill AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 OR root = $1),"
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"

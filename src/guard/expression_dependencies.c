@@ -8,15 +8,16 @@
  * table itself are the guard's alone: a dependency would be in contract's way.
  *
  * Recorded by whatever changes which migrations are live, under its lock. A dump
- * has the trigger but not what it depends on; when a restore creates it, at its
- * end, our catalog and all that expressions use are there. pg_upgrade does not let us
- * act while it restores; after it, the first to carry the table on records them,
- * under a lock that keeps those away who would do so at the same time.
+ * has the trigger but not what it depends on; when a restore creates it, our catalog
+ * and all that expressions use are mostly there: not in a parallel one, or one of the
+ * schema alone. pg_upgrade does not let us act while it restores. After those the first
+ * to carry the table on records them, under a lock that keeps those away who would do
+ * so at the same time. What tells is migrate.recorded, which is not dumped.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/catversion.h"
+#include "access/xlog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
@@ -74,6 +75,21 @@ forget_dependencies(Oid trigger)
 										DEPENDENCY_NORMAL);
 }
 
+/* As what a cluster knows itself: pg_upgrade makes another one. */
+static StoreArg
+this_cluster(void)
+{
+	return store_bigint((int64) GetSystemIdentifier());
+}
+
+static void
+note_recorded(Oid relid)
+{
+	migrate_store_execute("INSERT INTO migrate.recorded VALUES ($1, $2)"
+						  " ON CONFLICT (relation) DO UPDATE SET cluster = $2",
+						  STORE_ARGS(store_relation(relid), this_cluster()));
+}
+
 void
 migrate_record_dependencies(Oid relid)
 {
@@ -94,6 +110,7 @@ migrate_record_dependencies(Oid relid)
 		record_assignments(&trigger, conversion->live[i].ups);
 		record_assignments(&trigger, conversion->live[i].downs);
 	}
+	note_recorded(relid);
 	CommandCounterIncrement();
 }
 
@@ -124,22 +141,17 @@ migrate_record_dependencies_restored(const RangeVar *table)
 		FreeErrorData(error);
 }
 
-/* Trees are of the server that wrote them; expand writes them together with the dependencies. */
 static bool
-has_foreign_trees(Oid relid)
+is_recorded(Oid relid)
 {
-	return migrate_store_fetch("SELECT 1 FROM migrate.assignment_tree t"
-							   " JOIN migrate.migration m ON m.name = t.migration"
-							   " WHERE m.relation = $1 AND m.state IN ('expanded', 'complete')"
-							   "  AND t.catalog_version <> $2 LIMIT 1",
-							   STORE_ARGS(store_relation(relid),
-										  store_int(CATALOG_VERSION_NO))) != NULL;
+	return migrate_store_fetch("SELECT 1 FROM migrate.recorded WHERE relation = $1 AND cluster = $2",
+							   STORE_ARGS(store_relation(relid), this_cluster())) != NULL;
 }
 
 void
 migrate_record_dependencies_upgraded(Oid relid)
 {
-	if (has_foreign_trees(relid) &&
+	if (!is_recorded(relid) &&
 		ConditionalLockRelationOid(relid, ShareUpdateExclusiveLock))
 		migrate_record_dependencies(relid);
 }

@@ -47,13 +47,17 @@
 
 /*
  * The completion: NULL in both where there was none. Its transaction number
- * is dropped too when it is so old that a 32-bit number cannot be compared, or has yet
- * to be given out: then it was another server's, whose dump has been restored here.
+ * is dropped too when it is so old that a 32-bit number cannot be compared, and
+ * when it is of the server from which a dump was restored here. What this one has
+ * not given out yet is; but our own may be beyond the snapshot, too.
  */
 #define COMPLETION \
 	"WITH completion AS (SELECT completed_at AS at," \
 	" CASE WHEN pg_snapshot_xmax(pg_current_snapshot())::text::numeric" \
-	"   - completed_xid::text::numeric BETWEEN 0 AND 2000000000 THEN completed_xid::xid END AS xid" \
+	"   - completed_xid::text::numeric < 2000000000" \
+	"  AND (completed_xid < pg_snapshot_xmax(pg_current_snapshot())" \
+	"   OR completed_xid = pg_current_xact_id_if_assigned())" \
+	"  THEN completed_xid::xid END AS xid" \
 	" FROM migrate.migration WHERE name = $1)"
 
 /* Not after the completion; both ages are counted from the same number. */

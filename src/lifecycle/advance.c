@@ -46,8 +46,15 @@ migrate_advance_init(Advance *advance, Oid root)
 }
 
 void
+migrate_advance_only_help(Advance *advance)
+{
+	advance->backfill.only_helps = true;
+}
+
+void
 migrate_advance_end(Advance *advance)
 {
+	migrate_backfill_end(&advance->backfill);
 	migrate_complete_end_settling(&advance->settling);
 }
 
@@ -346,7 +353,7 @@ take_step(Advance *advance)
 		migrate_backfill_hold(&advance->backfill, NULL, 0);
 		return ADVANCE_PAUSED;
 	}
-	if (!advance->begun)
+	if (!advance->begun && !advance->backfill.only_helps)
 		migrate_record_dependencies_upgraded(advance->backfill.root);
 	advance->begun = true;
 	if (advance->settling.begun)
@@ -354,7 +361,8 @@ take_step(Advance *advance)
 		migrate_pause_leave(root);
 		return settle(advance);
 	}
-	begin_indexes(advance);
+	if (!advance->backfill.only_helps)
+		begin_indexes(advance);
 	switch (convert(&advance->backfill))
 	{
 		case BACKFILL_NOTHING:

@@ -32,6 +32,9 @@ typedef struct Advance
 /* The memory context that is current must outlive the steps. */
 extern void migrate_advance_init(Advance *advance, Oid root);
 
+/* Only convert rows, beside others who do the rest. */
+extern void migrate_advance_only_help(Advance *advance);
+
 /* One step, in the caller's READ COMMITTED transaction, to be committed after it. */
 extern AdvanceStatus migrate_advance_step(Advance *advance);
 extern void migrate_advance_end(Advance *advance);

@@ -257,6 +257,7 @@ migrate_lifecycle_contract(const char *name, TimeOffset wait, List *skip)
 	TimestampTz deadline = GetCurrentTimestamp() + wait;
 	Migration  *migration = migrate_migration_load(name, false, false);
 
+	PreventCommandDuringRecovery("migrate.contract()");
 	migrate_migration_check_owner(migration->relid);
 	migrate_migration_check_preloaded();
 	check_skip(skip);

@@ -17,6 +17,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -333,6 +334,7 @@ migrate_lifecycle_define(Definition *definition)
 	Migration  *known;
 	ParsedDefinition *parsed;
 
+	PreventCommandDuringRecovery("migrate.define()");
 	LockRelationOid(definition->relid, AccessShareLock);
 	migrate_relation_check(definition->relid);
 	LockDatabaseObject(RelationRelationId, definition->relid, DEFINITIONS_LOCK_SUBID,

@@ -116,7 +116,7 @@ migrate_lifecycle_drop_form(const Migration *migration, List *columns)
 {
 	char	   *version_column = migrate_migration_version_column(migration->relid);
 
-	migrate_index_forget(migration->name);
+	migrate_index_forget(migration->relid, migration->name);
 	migrate_constraint_forget(migration->name);
 	migrate_reference_forget(migration);
 	migrate_deprecate_forget(migration);

@@ -512,13 +512,6 @@ migrate_index_make_constraints(Oid root)
 
 /* ---- taking back ---- */
 
-void
-migrate_index_forget(const char *migration)
-{
-	migrate_store_execute("DELETE FROM migrate.declared_index WHERE migration = $1",
-						  STORE_ARGS(store_text(migration)));
-}
-
 static void
 drop_if_there(Oid relid, const char *name)
 {
@@ -545,6 +538,36 @@ drop_all(Oid root, const Declared *declared)
 			drop_if_there(heap, migrate_declared_index_name(root, heap, declared, false));
 		drop_if_there(heap, migrate_declared_index_name(root, heap, declared, true));
 	}
+}
+
+/* What its builder would have dropped, had it not been ended. */
+static void
+drop_stale(Oid root, const Declared *declared)
+{
+	ListCell   *lc;
+
+	foreach(lc, migrate_heaps_of(root))
+		drop_if_there(lfirst_oid(lc),
+					  migrate_declared_index_name(root, lfirst_oid(lc), declared, true));
+}
+
+void
+migrate_index_forget(Oid root, const char *migration)
+{
+	List	   *names = migrate_store_fetch_list("SELECT name FROM migrate.declared_index"
+												 " WHERE migration = $1 AND while_stale",
+												 STORE_ARGS(store_text(migration)));
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		Declared   *declared = migrate_declared_load(root, lfirst(lc));
+
+		if (declared != NULL)
+			drop_stale(root, declared);
+	}
+	migrate_store_execute("DELETE FROM migrate.declared_index WHERE migration = $1",
+						  STORE_ARGS(store_text(migration)));
 }
 
 void

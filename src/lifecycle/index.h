@@ -33,7 +33,7 @@ extern bool migrate_index_make_constraints(Oid root);
 extern void migrate_index_withdraw(const char *migration, const char *name);
 
 /* The migration ends: its declarations do as well. */
-extern void migrate_index_forget(const char *migration);
+extern void migrate_index_forget(Oid root, const char *migration);
 
 /* ---- lifecycle/index_work.c: what is to be done about it ---- */
 

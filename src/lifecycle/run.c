@@ -4,7 +4,8 @@
  *
  * run takes the same steps as a background worker, each in a transaction of
  * its own, with a rest after it as the session's settings want it. It may go
- * on beside a worker: each heap is worked on by one session at a time. Where
+ * on beside workers: it takes a part of the table that they leave it (backfill/part.c),
+ * or takes turns with them. Where
  * nothing can be done but wait (rows that others hold, snapshots that others
  * hold) it waits for migrate.lock_timeout in all and then returns; what it has
  * done is done, and whoever runs next goes on from there.
@@ -152,33 +153,52 @@ take_step(Advance *advance, MemoryContext context)
 	return status;
 }
 
-/* Returns how many rows were converted. */
+/* Step after step; returns how many rows were converted. */
+static int64
+take_steps(Advance *advance, MemoryContext context, int64 max_rows)
+{
+	AdvanceStatus status;
+	int64		converted = 0;
+	long		waited = 0;
+
+	for (;;)
+	{
+		begin_next_transaction();
+		advance->backfill.rows_left = max_rows > 0 ? max_rows - converted : 0;
+		advance->backfill.sessions = 1 + migrate_shmem_count_workers(advance->backfill.root);
+		status = take_step(advance, context);
+		converted += advance->backfill.converted;
+		if ((status != ADVANCE_WORKED && status != ADVANCE_WAITING) ||
+			(max_rows > 0 && converted >= max_rows) ||
+			gives_up(advance, status, &waited))
+			break;
+		begin_next_transaction();
+		rest(advance->backfill.pause);
+	}
+	begin_next_transaction();
+	return converted;
+}
+
+/* Returns how many rows were converted. The session lives on after an error. */
 static int64
 run_table(Oid relid, int64 max_rows)
 {
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "migrate step",
 												  ALLOCSET_DEFAULT_SIZES);
 	Advance		advance;
-	AdvanceStatus status;
-	int64		converted = 0;
-	long		waited = 0;
+	volatile int64 converted = 0;
 
 	migrate_advance_init(&advance, relid);
-	for (;;)
+	advance.backfill.takes_turns = true;
+	PG_TRY();
 	{
-		begin_next_transaction();
-		advance.backfill.rows_left = max_rows > 0 ? max_rows - converted : 0;
-		status = take_step(&advance, context);
-		converted += advance.backfill.converted;
-		if ((status != ADVANCE_WORKED && status != ADVANCE_WAITING) ||
-			(max_rows > 0 && converted >= max_rows) ||
-			gives_up(&advance, status, &waited))
-			break;
-		begin_next_transaction();
-		rest(advance.backfill.pause);
+		converted = take_steps(&advance, context, max_rows);
 	}
-	begin_next_transaction();
-	migrate_advance_end(&advance);
+	PG_FINALLY();
+	{
+		migrate_advance_end(&advance);
+	}
+	PG_END_TRY();
 	MemoryContextDelete(context);
 	return converted;
 }
@@ -189,6 +209,7 @@ migrate_run_tables(Oid relid, int64 max_rows, int64 *converted, int64 *remaining
 	List	   *tables;
 	ListCell   *lc;
 
+	PreventCommandDuringRecovery("migrate.run()");
 	migrate_migration_check_preloaded();
 	*converted = 0;
 	*remaining = 0;

@@ -121,6 +121,12 @@ CREATE TABLE migrate.assignment_tree (
 	PRIMARY KEY (migration, direction, target)
 );
 
+-- Where the dependencies of a table's write trigger were recorded; not dumped, as they are not.
+CREATE TABLE migrate.recorded (
+	relation		regclass PRIMARY KEY,
+	cluster			bigint NOT NULL				-- its system identifier
+);
+
 -- What a migration has to do with columns of its table, as of when it was defined.
 CREATE TABLE migrate.footprint (
 	migration		text NOT NULL,
@@ -159,14 +165,15 @@ CREATE TABLE migrate.published_view (
 
 -- The backfill of one heap: a managed table, or a leaf of a managed partitioned one.
 CREATE TABLE migrate.backfill (
-	relation		regclass PRIMARY KEY,		-- the heap
+	relation		regclass NOT NULL,			-- the heap
+	first_block		bigint NOT NULL DEFAULT 0,	-- of the part of it
 	root			regclass NOT NULL,			-- the managed table
 	target			integer NOT NULL,			-- rows below this version are converted
 	phase			text NOT NULL DEFAULT 'converting'
 		CHECK (phase IN ('converting', 'waiting', 'failed', 'scanned', 'settling')),
 	filenode		oid NOT NULL DEFAULT 0,		-- a rewritten heap starts over
 	round			integer NOT NULL DEFAULT 0,	-- 0: not begun
-	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the heap, when its first round began
+	blocks_total	bigint NOT NULL DEFAULT 0,	-- of the part, when its first round began
 	next_block		bigint NOT NULL DEFAULT 0,	-- of this round: those before it are done
 	blocks_ahead	bigint NOT NULL DEFAULT 0,	-- and so many of those from it on
 	end_block		bigint NOT NULL DEFAULT 0,	-- of this round, exclusive
@@ -186,7 +193,8 @@ CREATE TABLE migrate.backfill (
 	last_error		text,
 	started_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
 	round_started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp()
+	updated_at		timestamptz NOT NULL DEFAULT clock_timestamp(),
+	PRIMARY KEY (relation, first_block)
 );
 CREATE INDEX backfill_root ON migrate.backfill (root);
 
@@ -224,6 +232,8 @@ CREATE TABLE migrate.declared_index (
 	PRIMARY KEY (relation, name)
 );
 
+-- Rows that could not be converted. Neither this nor migrate.backfill is dumped: they tell of
+-- rows where they are, and the backfill goes through a restored table from its beginning.
 CREATE TABLE migrate.failure (
 	relation		regclass NOT NULL,			-- the heap
 	migration		text NOT NULL,
@@ -276,7 +286,6 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.publication', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.published_view', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.prune', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
-SELECT pg_catalog.pg_extension_config_dump('migrate.failure', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.column_use', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event_seq_seq', '');

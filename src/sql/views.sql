@@ -13,7 +13,7 @@ WITH live AS (
 	SELECT b.root, b.target,
 		sum(b.blocks_total) AS blocks_total,
 		sum(CASE WHEN b.phase = 'converting' AND b.round <= 1
-				 THEN least(b.next_block + b.blocks_ahead, b.blocks_total) * b.round
+				 THEN greatest(least(b.next_block - b.first_block + b.blocks_ahead, b.blocks_total), 0) * b.round
 				 ELSE b.blocks_total END) AS blocks_done,
 		sum(b.rows_converted) AS rows_converted,
 		sum(b.rows_repaired) AS rows_repaired,

@@ -3,9 +3,9 @@
  *		A database's worker: it sees to it that every table with work has one.
  *
  * It finds out what is to be done, starts workers for tables as far as
- * migrate.max_workers allows, is woken when one of them ends, and exits when
- * nothing is left that a worker could do. All that it changes is that it writes down who
- * has used deprecated columns. One that ends
+ * migrate.max_workers allows, first one for each and then what helps them, is woken
+ * when one of them ends, and exits when nothing is left that a worker could do. All that it
+ * changes is that it writes down who has used deprecated columns. One that ends
  * for whatever reason is started again by the launcher, which visits each
  * database now and then.
  */
@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "backfill/part.h"
 #include "catalog/store.h"
 #include "guc.h"
 #include "lifecycle/use_flush.h"
@@ -32,9 +33,11 @@
 
 PGDLLEXPORT void migrate_worker_database_main(Datum argument);
 
+/* A worker that a table may have. */
 typedef struct Start
 {
 	Oid			relation;
+	int			number;
 	TimestampTz at;
 } Start;
 
@@ -44,7 +47,9 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 
 /*
  * Tables with a migration that is not complete, but for those of which only
- * rows are left that fail, as long as any is left (backfill/progress.c).
+ * rows are left that fail, as long as any is left (backfill/progress.c); and
+ * those whose migrations are, but an index on what stale rows read as is still
+ * there: its builder was ended before it had dropped that.
  */
 #define TABLES_WITH_WORK \
 	"SELECT m.relation::oid FROM migrate.managed m" \
@@ -53,8 +58,8 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 	"   bool_or(g.state = 'expanded') AS incomplete" \
 	"  FROM migrate.migration g WHERE g.state IN ('expanded', 'complete')" \
 	"  GROUP BY g.relation) AS live ON live.relation = m.relation" \
-	" WHERE live.incomplete AND NOT m.paused" \
-	"  AND (NOT EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
+	" WHERE NOT m.paused AND CASE WHEN live.incomplete THEN" \
+	"  NOT EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
 	"    AND b.target = live.newest AND b.phase = 'failed')" \
 	"   OR EXISTS (SELECT FROM migrate.backfill b WHERE b.root = m.relation" \
 	"    AND b.target = live.newest AND b.phase IN ('converting', 'waiting'))" \
@@ -64,8 +69,44 @@ static List *starts = NIL;		/* of Start *, in TopMemoryContext */
 	"     OR f.relation IN (SELECT b.relation FROM migrate.backfill b" \
 	"      WHERE b.root = m.relation))" \
 	"   AND NOT EXISTS (SELECT FROM migrate.declared_index d" \
-	"    WHERE d.relation = m.relation AND d.error IS NOT NULL))" \
+	"    WHERE d.relation = m.relation AND d.error IS NOT NULL)" \
+	"  ELSE EXISTS (SELECT FROM migrate.declared_index d WHERE d.relation = m.relation" \
+	"    AND d.while_stale)" \
+	"   AND EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid" \
+	"    WHERE (i.indrelid = m.relation" \
+	"      OR i.indrelid IN (SELECT relid FROM pg_partition_tree(m.relation)))" \
+	"     AND NOT x.relispartition AND starts_with(x.relname, '" MIGRATE_INDEX_PREFIX "_'))" \
+	"  END" \
 	" ORDER BY m.relation"
+
+/* A table with work, and how many workers could do something there. */
+typedef struct Work
+{
+	Oid			relation;
+	int			workers;
+} Work;
+
+/*
+ * One for each part that is being converted (backfill/part.c), and for each that it
+ * could be divided into.
+ */
+#define USEFUL_WORKERS \
+	"SELECT sum(greatest((end_block - next_block) / $2, 1)) FROM migrate.backfill" \
+	" WHERE root = $1 AND phase = 'converting'"
+
+static int
+useful_workers(Oid relation)
+{
+	int			most = Min(migrate_guc_workers_per_table, migrate_guc_max_workers);
+	char	   *useful;
+
+	if (most == 1)
+		return 1;
+	useful = migrate_store_fetch(USEFUL_WORKERS,
+								 STORE_ARGS(store_relation(relation),
+											store_bigint(migrate_part_min_blocks())));
+	return useful ? (int) Min(strtoll(useful, NULL, 10), most) : 1;
+}
 
 /* Is there anything to do here, by those who may connect? */
 static bool
@@ -84,7 +125,7 @@ is_installed(void)
 		OidIsValid(migrate_store_table("backfill"));
 }
 
-/* What uses of deprecated columns were counted is carried to the table; OIDs of tables, in
+/* What uses of deprecated columns were counted is carried to the table; of Work *, in
  * the caller's memory context. */
 static List *
 find_work(void)
@@ -100,10 +141,13 @@ find_work(void)
 		migrate_use_flush();
 		foreach(lc, migrate_store_fetch_list(TABLES_WITH_WORK, STORE_NO_ARGS))
 		{
+			Work	   *work = MemoryContextAlloc(caller, sizeof(Work));
 			MemoryContext old = MemoryContextSwitchTo(caller);
 
-			tables = lappend_oid(tables, atooid(lfirst(lc)));
+			tables = lappend(tables, work);
 			MemoryContextSwitchTo(old);
+			work->relation = atooid(lfirst(lc));
+			work->workers = useful_workers(work->relation);
 		}
 	}
 	migrate_session_end_transaction();
@@ -114,7 +158,7 @@ find_work(void)
 /* ---- having it done ---- */
 
 static Start *
-find_start(Oid relation)
+find_start(Oid relation, int number)
 {
 	MemoryContext old;
 	Start	   *start;
@@ -123,12 +167,13 @@ find_start(Oid relation)
 	foreach(lc, starts)
 	{
 		start = lfirst(lc);
-		if (start->relation == relation)
+		if (start->relation == relation && start->number == number)
 			return start;
 	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	start = palloc0(sizeof(Start));
 	start->relation = relation;
+	start->number = number;
 	starts = lappend(starts, start);
 	MemoryContextSwitchTo(old);
 	return start;
@@ -136,24 +181,38 @@ find_start(Oid relation)
 
 /* Returns after how many milliseconds to try again at the latest. */
 static long
-start_tables(List *tables)
+start_worker(Oid relation, int number)
+{
+	Start	   *start = find_start(relation, number);
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(start->at, now, RESTART_WAIT))
+		return RESTART_WAIT;
+	start->at = now;
+	return migrate_slot_start(MyDatabaseId, relation, number)
+		? migrate_guc_naptime * 1000L : RESTART_WAIT;
+}
+
+/* A worker for each table, then a second for each, and so on; returns the same. */
+static long
+start_workers(List *tables)
 {
 	long		nap = migrate_guc_naptime * 1000L;
-	ListCell   *lc;
+	bool		more = true;
 
-	foreach(lc, tables)
+	for (int number = 0; more; number++)
 	{
-		Oid			relation = lfirst_oid(lc);
-		Start	   *start = find_start(relation);
-		TimestampTz now = GetCurrentTimestamp();
+		ListCell   *lc;
 
-		if (!TimestampDifferenceExceeds(start->at, now, RESTART_WAIT))
-			nap = Min(nap, RESTART_WAIT);
-		else
+		more = false;
+		foreach(lc, tables)
 		{
-			start->at = now;
-			if (!migrate_slot_start(MyDatabaseId, relation))
-				nap = Min(nap, RESTART_WAIT);
+			Work	   *work = lfirst(lc);
+
+			if (number >= work->workers)
+				continue;
+			nap = Min(nap, start_worker(work->relation, number));
+			more = true;
 		}
 	}
 	return nap;
@@ -181,7 +240,7 @@ migrate_worker_database_main(Datum argument)
 				break;
 			continue;
 		}
-		nap = start_tables(tables);
+		nap = start_workers(tables);
 		migrate_slot_settle(slot);
 		pgstat_report_activity(STATE_IDLE, NULL);
 		migrate_session_sleep(nap);

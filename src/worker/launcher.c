@@ -152,7 +152,7 @@ make_visits(void)
 
 		if (is_answer_awaited())
 			return true;
-		if (!migrate_slot_poke(database) && !migrate_slot_start(database, InvalidOid))
+		if (!migrate_slot_poke(database) && !migrate_slot_start(database, InvalidOid, 0))
 			return false;
 		visited = database;
 		visited_at = GetCurrentTimestamp();

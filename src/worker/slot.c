@@ -8,8 +8,10 @@
  * its place was given up for it, that it is not expected any more. A process
  * that is killed takes the server's shared memory with it: all begins anew.
  *
- * There is never more than one worker per database and per table: the search
- * and the keeping of the place are one critical section.
+ * A table's workers have numbers; number 0 carries it to completion, the others help
+ * with its rows. There is never more than one worker per database, and per table and
+ * number: the search and the keeping of the place are one critical section. Where all
+ * of migrate.max_workers are busy, a helper makes room for a table that has none.
  */
 #include "postgres.h"
 
@@ -35,14 +37,14 @@ static WorkerSlot *my_slot = NULL;
 /* ---- the table of places; all under the lock ---- */
 
 static WorkerSlot *
-find_slot(Oid database, Oid relation)
+find_slot(Oid database, Oid relation, int number)
 {
 	for (int i = 0; i < MIGRATE_MAX_SLOTS; i++)
 	{
 		WorkerSlot *slot = &migrate_shared->slots[i];
 
 		if (slot->state != SLOT_FREE && slot->database == database &&
-			slot->relation == relation)
+			slot->relation == relation && slot->number == number)
 			return slot;
 	}
 	return NULL;
@@ -98,7 +100,7 @@ is_barred(Oid database)
 }
 
 static WorkerSlot *
-keep_slot(Oid database, Oid relation)
+keep_slot(Oid database, Oid relation, int number)
 {
 	for (int i = 0; i < MIGRATE_MAX_SLOTS; i++)
 	{
@@ -110,11 +112,36 @@ keep_slot(Oid database, Oid relation)
 		slot->generation++;
 		slot->database = database;
 		slot->relation = relation;
+		slot->number = number;
 		slot->settled = false;
 		slot->poked = false;
+		slot->unwanted = false;
 		return slot;
 	}
 	return NULL;
+}
+
+/* One at a time: when it has left, everybody looks again. */
+static void
+send_helper_away(void)
+{
+	WorkerSlot *helper = NULL;
+
+	for (int i = 0; i < MIGRATE_MAX_SLOTS; i++)
+	{
+		WorkerSlot *slot = &migrate_shared->slots[i];
+
+		if (slot->state != SLOT_RUNNING || slot->number == 0)
+			continue;
+		if (slot->unwanted)
+			return;
+		if (helper == NULL || slot->number > helper->number)
+			helper = slot;
+	}
+	if (helper == NULL)
+		return;
+	helper->unwanted = true;
+	SetLatch(helper->latch);
 }
 
 /* ---- starting a process ---- */
@@ -127,15 +154,20 @@ typedef enum Reservation
 } Reservation;
 
 static Reservation
-reserve(Oid database, Oid relation, WorkerSlot **slot, uint32 *generation)
+reserve(Oid database, Oid relation, int number, WorkerSlot **slot, uint32 *generation)
 {
 	Reservation result = KEPT;
 
 	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
-	if (find_slot(database, relation) != NULL || is_barred(database) ||
-		(OidIsValid(relation) && count_tables(InvalidOid) >= migrate_guc_max_workers))
+	if (find_slot(database, relation, number) != NULL || is_barred(database))
 		result = NOT_NEEDED;
-	else if ((*slot = keep_slot(database, relation)) == NULL)
+	else if (OidIsValid(relation) && count_tables(InvalidOid) >= migrate_guc_max_workers)
+	{
+		if (number == 0)
+			send_helper_away();
+		result = NOT_NEEDED;
+	}
+	else if ((*slot = keep_slot(database, relation, number)) == NULL)
 		result = NO_ROOM;
 	else
 		*generation = (*slot)->generation;
@@ -194,7 +226,7 @@ warn_of_shortage(void)
 }
 
 bool
-migrate_slot_start(Oid database, Oid relation)
+migrate_slot_start(Oid database, Oid relation, int number)
 {
 	WorkerSlot *slot;
 	uint32		generation;
@@ -202,7 +234,7 @@ migrate_slot_start(Oid database, Oid relation)
 	BackgroundWorkerHandle *handle;
 	pid_t		pid;
 
-	switch (reserve(database, relation, &slot, &generation))
+	switch (reserve(database, relation, number, &slot, &generation))
 	{
 		case NOT_NEEDED:
 			return true;
@@ -298,7 +330,7 @@ migrate_slot_poke(Oid database)
 	WorkerSlot *slot;
 
 	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
-	slot = find_slot(database, InvalidOid);
+	slot = find_slot(database, InvalidOid, 0);
 	if (slot != NULL)
 	{
 		slot->poked = true;
@@ -310,13 +342,24 @@ migrate_slot_poke(Oid database)
 }
 
 bool
+migrate_slot_is_unwanted(const WorkerSlot *slot)
+{
+	bool		result;
+
+	LWLockAcquire(migrate_shared->lock, LW_SHARED);
+	result = slot->unwanted;
+	LWLockRelease(migrate_shared->lock);
+	return result;
+}
+
+bool
 migrate_slot_is_unsettled(Oid database)
 {
 	WorkerSlot *slot;
 	bool		result;
 
 	LWLockAcquire(migrate_shared->lock, LW_SHARED);
-	slot = find_slot(database, InvalidOid);
+	slot = find_slot(database, InvalidOid, 0);
 	result = slot != NULL && !slot->settled;
 	LWLockRelease(migrate_shared->lock);
 	return result;
@@ -374,19 +417,4 @@ migrate_slot_count_tables(Oid database)
 	count = count_tables(database);
 	LWLockRelease(migrate_shared->lock);
 	return count;
-}
-
-int
-migrate_slot_count_at(Oid database, Oid relation)
-{
-	WorkerSlot *slot;
-	bool		running;
-
-	if (migrate_shared == NULL)
-		return 0;
-	LWLockAcquire(migrate_shared->lock, LW_SHARED);
-	slot = find_slot(database, relation);
-	running = slot != NULL && slot->state == SLOT_RUNNING;
-	LWLockRelease(migrate_shared->lock);
-	return running ? 1 : 0;
 }

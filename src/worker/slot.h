@@ -8,11 +8,12 @@
 #include "shmem.h"
 
 /*
- * Start the worker of a database (relation InvalidOid) or of one of its
- * tables. False where the server has no process to spare. No-op where there is
- * such a worker already, and for a table where migrate.max_workers are busy.
+ * Start the worker of a database (relation InvalidOid, number 0) or, of that number, one
+ * of one of its tables. False where the server has no process to spare. No-op where
+ * there is such a worker already, and for a table where migrate.max_workers are busy;
+ * of these one that only helps is sent away for a table's first.
  */
-extern bool migrate_slot_start(Oid database, Oid relation);
+extern bool migrate_slot_start(Oid database, Oid relation, int number);
 
 /* In the new process: take the place that was kept for it, or exit. */
 extern WorkerSlot *migrate_slot_attach(Datum argument);
@@ -23,6 +24,9 @@ extern WorkerSlot *migrate_slot_attach(Datum argument);
  */
 extern bool migrate_slot_leave(WorkerSlot *slot);
 extern void migrate_slot_settle(WorkerSlot *slot);
+
+/* Is a worker that only helps to leave its place to another table? */
+extern bool migrate_slot_is_unwanted(const WorkerSlot *slot);
 
 /* Have a database's worker look again; false where there is none. */
 extern bool migrate_slot_poke(Oid database);
@@ -42,8 +46,5 @@ extern bool migrate_slot_any(Oid database);
 
 /* How many workers of tables a database has. */
 extern int	migrate_slot_count_tables(Oid database);
-
-/* How many workers are at a table; none where the library was not preloaded. */
-extern int	migrate_slot_count_at(Oid database, Oid relation);
 
 #endif							/* MIGRATE_WORKER_SLOT_H */

@@ -6,6 +6,10 @@
  * the rest that each asks for. It ends when the table is complete or paused,
  * when only rows are left that fail, or when asked to.
  *
+ * A table may have more workers, which only help: they convert rows in other parts of it
+ * (backfill/part.c), and end when they find none to take. They may end at any time, as
+ * when another table has no worker; and so may the first, whom another follows.
+ *
  * SIGTERM ends it after the row that it is at; what the batch has converted so
  * far commits. Only the reading of the whole table for the proof, and the
  * operator's own query, are broken off; and a second SIGTERM breaks off whatever it is.
@@ -35,6 +39,9 @@
 
 /* How long to wait after an error, in milliseconds, at first. */
 #define FIRST_ERROR_WAIT	1000
+
+/* How long who only helps waits for a part to take, in milliseconds. */
+#define LONGEST_IDLE_TIME	2000
 
 PGDLLEXPORT void migrate_worker_table_main(Datum argument);
 
@@ -80,6 +87,8 @@ take_step(Advance *advance)
 {
 	AdvanceStatus status;
 
+	advance->backfill.sessions = advance->backfill.meter.sharers =
+		migrate_shmem_count_workers(advance->backfill.root);
 	migrate_session_begin_transaction();
 	report_activity(advance->backfill.root, advance->backfill.held_by);
 	status = migrate_advance_step(advance);
@@ -106,32 +115,75 @@ recover(Advance *advance, MemoryContext context, long last_wait)
 	return Min(last_wait * 2, migrate_guc_naptime * 1000L);
 }
 
+/* Who only helps has no part, and has had none for a while. */
+static bool
+is_superfluous(const Advance *advance, AdvanceStatus status, long *idle)
+{
+	if (!advance->backfill.only_helps || advance->backfill.kept != NIL ||
+		status != ADVANCE_WAITING)
+		*idle = 0;
+	else
+		*idle += Max(advance->backfill.pause, 1);
+	return *idle > LONGEST_IDLE_TIME;
+}
+
+/* The first time that rows are converted it is known how large the table is. */
 static void
-carry_to_completion(Oid relation, MemoryContext context)
+ask_for_help(const WorkerSlot *slot, const Advance *advance, bool *asked)
+{
+	if (*asked || slot->number > 0 || migrate_guc_workers_per_table == 1 ||
+		advance->backfill.parts == 0)
+		return;
+	*asked = true;
+	(void) migrate_slot_poke(slot->database);
+}
+
+static bool
+goes_on(const WorkerSlot *slot, AdvanceStatus status)
+{
+	return migrate_session_goes_on() && !migrate_slot_is_unwanted(slot) &&
+		(status == ADVANCE_WORKED || status == ADVANCE_WAITING);
+}
+
+/* Returns after how many milliseconds to take the next. */
+static long
+try_step(Advance *advance, MemoryContext context, AdvanceStatus *status, long *error_wait)
+{
+	volatile long pause;
+
+	PG_TRY();
+	{
+		*status = take_step(advance);
+		pause = advance->backfill.pause;
+		*error_wait = FIRST_ERROR_WAIT / 2;
+	}
+	PG_CATCH();
+	{
+		pause = *error_wait = recover(advance, context, *error_wait);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return pause;
+}
+
+static void
+carry_to_completion(const WorkerSlot *slot, MemoryContext context)
 {
 	Advance		advance;
-	volatile AdvanceStatus status = ADVANCE_WORKED;
-	volatile long error_wait = FIRST_ERROR_WAIT / 2;
+	AdvanceStatus status = ADVANCE_WORKED;
+	long		error_wait = FIRST_ERROR_WAIT / 2;
+	long		idle = 0;
+	bool		asked = false;
 
-	migrate_advance_init(&advance, relation);
+	migrate_advance_init(&advance, slot->relation);
+	if (slot->number > 0)
+		migrate_advance_only_help(&advance);
 	advance.backfill.stop = &ShutdownRequestPending;
-	while (migrate_session_goes_on() &&
-		   (status == ADVANCE_WORKED || status == ADVANCE_WAITING))
+	while (goes_on(slot, status) && !is_superfluous(&advance, status, &idle))
 	{
-		volatile long pause;
+		long		pause = try_step(&advance, context, &status, &error_wait);
 
-		PG_TRY();
-		{
-			status = take_step(&advance);
-			pause = advance.backfill.pause;
-			error_wait = FIRST_ERROR_WAIT / 2;
-		}
-		PG_CATCH();
-		{
-			pause = error_wait = recover(&advance, context, error_wait);
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(context);
+		ask_for_help(slot, &advance, &asked);
 		migrate_session_sleep(pause);
 	}
 	migrate_advance_end(&advance);
@@ -147,6 +199,6 @@ migrate_worker_table_main(Datum argument)
 	context = AllocSetContextCreate(TopMemoryContext, "migrate worker",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	carry_to_completion(slot->relation, context);
+	carry_to_completion(slot, context);
 	proc_exit(0);
 }

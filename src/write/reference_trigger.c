@@ -41,6 +41,7 @@
 
 #include "catalog/store.h"
 #include "convert/conversion.h"
+#include "convert/converter.h"
 #include "migrate.h"
 #include "write/reference.h"
 
@@ -230,18 +231,43 @@ new_row(const TriggerData *trigger)
 		: trigger->tg_trigslot;
 }
 
+static bool
+has(TupleTableSlot *row, AttrNumber attno, Datum value)
+{
+	Form_pg_attribute attr = TupleDescAttr(row->tts_tupleDescriptor, attno - 1);
+	bool		isnull;
+	Datum		stored = slot_getattr(row, attno, &isnull);
+
+	return !isnull && datum_image_eq(stored, value, attr->attbyval, attr->attlen);
+}
+
 /* Has an UPDATE left the value as it was stored? It was held to it, or excused, before. */
 static bool
 is_unchanged(const TriggerData *trigger, AttrNumber attno, Datum value)
 {
-	Form_pg_attribute attr = TupleDescAttr(RelationGetDescr(trigger->tg_relation), attno - 1);
-	Datum		before;
-	bool		isnull;
+	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && has(trigger->tg_trigslot, attno, value);
+}
 
-	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+/* Has it left the value as it was read, from a stale row? */
+static bool
+is_converted(const TriggerData *trigger, AttrNumber attno, Datum value)
+{
+	Conversion *conversion = migrate_conversion_get(RelationGetRelid(trigger->tg_relation));
+	Converter  *converter;
+	bool		isnull;
+	bool		result;
+
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || conversion == NULL)
 		return false;
-	before = slot_getattr(trigger->tg_trigslot, attno, &isnull);
-	return !isnull && datum_image_eq(before, value, attr->attbyval, attr->attlen);
+	converter = migrate_converter_acquire(conversion);
+	migrate_converter_load(converter, trigger->tg_trigslot);
+	migrate_converter_upgrade(converter,
+							  DatumGetInt32(slot_getattr(trigger->tg_trigslot,
+														 conversion->version_attno, &isnull)),
+							  false);
+	result = has(converter->slot, attno, value);
+	migrate_converter_release(converter);
+	return result;
 }
 
 /* By the time that a trigger fires, its row may have been changed again, or deleted. */
@@ -268,7 +294,7 @@ migrate_reference_trigger(PG_FUNCTION_ARGS)
 	{
 		value = slot_getattr(new_row(trigger), question->attno, &isnull);
 		if (!isnull && !is_unchanged(trigger, question->attno, value) &&
-			!is_there(question, value))
+			!is_there(question, value) && !is_converted(trigger, question->attno, value))
 			refuse_row(trigger, question, value);
 	}
 	SPI_finish();

@@ -15,6 +15,7 @@
 #include "catalog/migration.h"
 #include "convert/pin.h"
 #include "convert/row_key.h"
+#include "migrate.h"
 #include "write/row_write.h"
 
 /* ---- being called ---- */
@@ -50,7 +51,9 @@ get_conversion(Relation rel)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("relation \"%s\" has no live migration",
 						RelationGetRelationName(rel)),
-				 errdetail("The triggers that keep the forms of live migrations in step are made by migrate.expand() alone.")));
+				 errdetail("The triggers that keep the forms of live migrations in step are made by migrate.expand() alone."),
+				 errhint("Where a schema was restored without its data, restore the data of schema \"%s\" first.",
+						 MIGRATE_SCHEMA)));
 	return conversion;
 }
 

@@ -23,6 +23,7 @@ typedef struct RowWrite
 	TupleTableSlot *named;		/* the row to name where an expression fails */
 	TupleTableSlot *stored;		/* of an UPDATE: the row as it was; else NULL */
 	int32		stored_version; /* whose form the row has, until it is carried on */
+	bool		is_stored;		/* an INSERT that says its version */
 	const Bitmapset *updated_columns;	/* that an UPDATE named */
 	const Bitmapset *set;		/* the columns that were set */
 	int			reach;			/* so many of the live migrations' forms is it to have */

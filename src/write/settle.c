@@ -221,6 +221,8 @@ migrate_settle_trigger(PG_FUNCTION_ARGS)
 		return PointerGetDatum(result);
 	migrate_row_write_init(&write, trigger);
 	migrate_excuse_note_again(write.conversion, handed_on->forms);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		migrate_excuse_note_update(write.conversion);
 	if (!is_same_tuple(ExecFetchSlotHeapTuple(handed_on->row, false, NULL), result))
 		result = settle(&write, handed_on->row);
 	ExecClearTuple(handed_on->row);

@@ -97,7 +97,8 @@ store_inserted(RowWrite *write)
 {
 	WrittenInsert written = migrate_written_by_insert(write->conversion, write->rel, write->row);
 
-	if (written.says_version)
+	write->is_stored = written.says_version;
+	if (write->is_stored)
 		return store_in_version(write, written.version);
 	write->set = migrate_written_by_pinned(write->conversion, write->rel, write->row, written.set);
 	return migrate_carry_out(write, compute_both_forms);
@@ -142,6 +143,20 @@ store_updated(RowWrite *write, const TriggerData *trigger)
 
 /* ---- the trigger ---- */
 
+static void
+note_for_constraints(const RowWrite *write, const TriggerData *trigger)
+{
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		migrate_excuse_note_write(write->conversion, write->set);
+		migrate_excuse_note_update(write->conversion);
+	}
+	else if (write->is_stored)
+		migrate_excuse_note_stored(write->conversion);
+	else
+		migrate_excuse_note_write(write->conversion, write->set);
+}
+
 Datum
 migrate_write_trigger(PG_FUNCTION_ARGS)
 {
@@ -155,7 +170,7 @@ migrate_write_trigger(PG_FUNCTION_ARGS)
 		result = store_updated(&write, trigger);
 	else
 		result = store_inserted(&write);
-	migrate_excuse_note_write(write.conversion, write.set);
+	note_for_constraints(&write, trigger);
 	migrate_settle_remember(trigger, write.conversion, result);
 	return PointerGetDatum(result);
 }

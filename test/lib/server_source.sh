@@ -112,7 +112,7 @@ build_server()	# PREFIX FLAGS
 # Sets source, build and PG_CONFIG.
 built_server()		# MAJOR KIND PACKAGE...
 {
-	local major=$1 kind=$2 folder=$cache/$1 flags=''
+	local major=$1 kind=$2 folder=$cache/$1 flags='' lock
 
 	shift 2
 	if [ -n "${PG_CONFIG:-}" ]; then
@@ -124,9 +124,14 @@ built_server()		# MAJOR KIND PACKAGE...
 	source_tree=${SOURCE:-$folder/source}
 	build_tree=$folder/build-$kind
 	PG_CONFIG=$folder/$kind/bin/pg_config
-	[ ! -x "$PG_CONFIG" ] || return 0
-
 	mkdir -p "$folder"
+	exec {lock}> "$folder/lock"		# who comes second finds it built
+	flock "$lock"
+	if [ -x "$PG_CONFIG" ]; then
+		exec {lock}>&-
+		return
+	fi
+
 	builds_server=1 install_missing bison flex dpkg-dev "$@"
 	if [ ! -e "$source_tree/configure" ]; then
 		say "fetching the source of PostgreSQL $major"
@@ -135,6 +140,7 @@ built_server()		# MAJOR KIND PACKAGE...
 	say "building PostgreSQL $major in $folder/$kind, which takes some minutes"
 	[ "$kind" != valgrind ] || flags=-DUSE_VALGRIND
 	build_server "$folder/$kind" "$flags"
+	exec {lock}>&-
 }
 
 provision_built()	# MAJOR KIND PACKAGE...

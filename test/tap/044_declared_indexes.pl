@@ -125,6 +125,28 @@ $node->poll_query_until('postgres',
 	"SELECT count(*) = 1 FROM pg_index WHERE indrelid = 'crash'::regclass AND NOT indisprimary");
 is(indexes('crash'), 'crash_b_idx', 'no invalid index is left behind');
 
+# The index on what stale rows read as is dropped after completion. Who reads the table
+# holds that up; killed meanwhile, its builder leaves it, and the next one drops it.
+create('exchanged', 1000);
+sql("BEGIN; SELECT migrate.expand('exchanged'); SELECT migrate.create_index('exchanged', 'b', while_stale => true);
+	SELECT migrate.pause('exchanged'); COMMIT");
+($in, $out) = ('', '');
+$holder = IPC::Run::start(
+	[ 'psql', '-X', '-A', '-t', '-q', '-d', $node->connstr('postgres') ],
+	'<', \$in, '>', \$out, '2>', \$err, $timer);
+$in .= "BEGIN; SELECT 'held' FROM exchanged LIMIT 1;\n";
+$holder->pump until $out =~ /held/;
+sql("SELECT migrate.resume('exchanged')");
+is(completed('exchanged'), 't', 'a reader holds up no completion');
+$node->poll_query_until('postgres', "SELECT EXISTS ($builder AND wait_event_type = 'Lock')");
+like(indexes('exchanged'), qr/^!migrate_exchanged_b_idx \(invalid\) exchanged_b_idx$/, 'but the exchange of the index');
+kill 'KILL', sql($builder);
+$holder->finish;
+until (eval { $node->poll_query_until('postgres', 'SELECT true') }) { }
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 1 FROM pg_index WHERE indrelid = 'exchanged'::regclass AND NOT indisprimary");
+is(indexes('exchanged'), 'exchanged_b_idx', 'and after the kill of its builder that comes to its end');
+
 # To roll back does not wait for the builder, nor it for the rollback.
 create('undone', 1000);
 ($in, $out) = ('', '');

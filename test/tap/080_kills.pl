@@ -138,22 +138,27 @@ sub end_postmaster
 	return "$signal postmaster";
 }
 
-# No room for new WAL, nor for a table that grows; for a while. The server may
-# give up itself then.
+# Hardly any room for new WAL, nor for a table that grows, from before the traffic
+# begins until a while later. The server may give up itself then.
+my $starved;
+
 sub fill_disk
 {
-	return unless $has_disk;
-	my $ballast = $node->basedir . '/ballast';
-	my $pid = postmaster();
-	open my $out, '>', $ballast or die "$ballast: $!";
+	$starved = postmaster();
+	open my $out, '>', $node->basedir . '/ballast' or die "ballast: $!";
 	my $chunk = "\0" x 65536;
 	while (syswrite $out, $chunk) { }
 	truncate $out, (-s $out) - 65536 * int rand 16;
-	usleep(50_000 + rand 200_000);
 	close $out;
-	unlink $ballast;
-	wait_for(sub { answers() || !kill 0, $pid }, 'answer when there is room again');
-	start_again() unless kill 0, $pid;
+	return;
+}
+
+sub free_disk
+{
+	usleep(rand 300_000);
+	unlink $node->basedir . '/ballast';
+	wait_for(sub { answers() || !kill 0, $starved }, 'answer when there is room again');
+	start_again() unless kill 0, $starved;
 	return 'full disk';
 }
 
@@ -168,7 +173,7 @@ my @ways = (
 	[ 3, sub { signal_one('INT', $worker) // signal_one('INT', $client) } ],
 	[ 3, sub { signal_one('INT', $client) } ],
 	[ 3, sub { 'statement_timeout' } ],
-	[ $has_disk ? 2 : 0, \&fill_disk ],
+	[ $has_disk ? 2 : 0, \&free_disk ],
 );
 
 sub pick_way
@@ -328,6 +333,7 @@ sub round
 	my $connection = $node->connstr('postgres');
 	my $limit = $timeout ? 'SET statement_timeout = ' . (1 + int rand 60) : '';
 
+	fill_disk() if $way == \&free_disk;
 	$_->start($connection, $limit, @forms) foreach @{ $life->{writers} };
 	my $operation = $statement && start_operation($limit, $statement);
 	usleep(rand 200_000);
