@@ -39,6 +39,9 @@
 #define MIGRATE_DEFER_TRIGGER_NAME	"!migrate_defer"
 #define MIGRATE_MEND_TRIGGER_NAME	"!migrate_mend"
 
+/* Disabled, it holds the condition of rows to be pruned (lifecycle/prune.c). */
+#define MIGRATE_PRUNE_TRIGGER_NAME	"migrate_prune"
+
 /* How the names of indexes on what stale rows read as begin. */
 #define MIGRATE_INDEX_PREFIX	"!migrate"
 

@@ -18,6 +18,10 @@
  * rows pay for one subtransaction with a number per batch, and no transaction has
  * more of them than a page has rows.
  *
+ * A row to be pruned (prune.c) is not formed, and is removed where the others are stored.
+ * If rows of other tables refuse to let it go, that is an error like those: row by row
+ * it is tried once more, and converted.
+ *
  * Errors that say nothing about a row (a cancel, a full disk, no memory) are
  * raised. A deadlock, a lock_timeout (a unique index or a foreign key made the
  * row wait) and a serialization failure say that others were in the way: such a
@@ -352,9 +356,23 @@ form_row(Pass *pass)
 {
 	Handful    *handful = pass->handful;
 	StaleRow   *row = &handful->rows[handful->row];
-	MemoryContext old = MemoryContextSwitchTo(pass->batch->context);
-	HeapTuple	formed = migrate_mover_form(pass->mover, &row->tuple, row->version);
+	MemoryContext old;
+	HeapTuple	formed;
 
+	if (!row->referenced)
+	{
+		PruneVerdict verdict = migrate_pruner_judge(pass->batch->pruner, &row->tuple);
+
+		row->prune = verdict == PRUNE_ROW;
+		row->referenced = verdict == PRUNE_REFERENCED;
+	}
+	if (row->prune)
+	{
+		handful->row++;
+		return;
+	}
+	old = MemoryContextSwitchTo(pass->batch->context);
+	formed = migrate_mover_form(pass->mover, &row->tuple, row->version);
 	MemoryContextSwitchTo(old);
 	if (formed != NULL && !migrate_page_take(&handful->pages[row->page], row, formed->t_len))
 	{
@@ -414,6 +432,25 @@ form_what_can_be_formed(Pass *pass)
 
 /* ---- storing ---- */
 
+static MoveResult
+store_row(Pass *pass, StaleRow *row)
+{
+	Batch	   *batch = pass->batch;
+	MoveResult	result;
+
+	if (row->prune)
+		result = migrate_pruner_remove(batch->pruner, &row->tuple);
+	else
+		result = migrate_mover_store(pass->mover, &row->tuple,
+									 pass->handful->pages[row->page].buffer, row->formed);
+	if (result == MOVE_DONE)
+	{
+		batch->pruned += row->prune;
+		batch->referenced += row->referenced;
+	}
+	return result;
+}
+
 static void
 store_rows(Pass *pass)
 {
@@ -424,11 +461,11 @@ store_rows(Pass *pass)
 		StaleRow   *row = &handful->rows[i];
 		PageVisit  *visit = &handful->pages[row->page];
 
-		if (row->formed == NULL)
+		if (row->formed == NULL && !row->prune)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		pass->block = visit->block;
-		switch (migrate_mover_store(pass->mover, &row->tuple, visit->buffer, row->formed))
+		switch (store_row(pass, row))
 		{
 			case MOVE_DONE:
 				pass->batch->converted++;
@@ -483,6 +520,42 @@ convert_row(void *context)
 	migrate_mover_close(pass->mover);
 }
 
+/* In a subtransaction of its own; what stopped it, or NULL. */
+static ErrorData *
+try_row(Pass *pass, const StaleRow *row)
+{
+	Batch	   *batch = pass->batch;
+	Handful    *handful = pass->handful;
+	Batch		before = *batch;
+	ErrorData  *error;
+
+	handful->rows[0] = *row;
+	handful->nrows = 1;
+	handful->row = 0;
+	handful->culprit = NULL;
+	error = try(batch, convert_row, pass);
+	if (error == NULL)
+		return NULL;
+	batch->converted = before.converted;
+	batch->pruned = before.pruned;
+	batch->referenced = before.referenced;
+	return error;
+}
+
+/* The same for a row that may be one to prune, to which others refer. */
+static ErrorData *
+convert_row_apart(Pass *pass, StaleRow *row)
+{
+	ErrorData  *error = try_row(pass, row);
+
+	if (error == NULL || !pass->handful->rows[0].prune ||
+		!migrate_pruner_was_referenced(pass->batch->pruner, error))
+		return error;
+	FreeErrorData(error);
+	row->referenced = true;
+	return try_row(pass, row);
+}
+
 /* Of the page's rows but one is looked at at a time. */
 static void
 convert_page_by_row(Pass *pass, BlockNumber block)
@@ -500,21 +573,13 @@ convert_page_by_row(Pass *pass, BlockNumber block)
 	memcpy(rows, handful->rows, sizeof(StaleRow) * nrows);
 	for (int i = 0; i < nrows; i++)
 	{
-		int64		converted = pass->batch->converted;
 		OffsetNumber next = handful->pages[0].next;
-		ErrorData  *error;
+		ErrorData  *error = convert_row_apart(pass, &rows[i]);
 
-		handful->rows[0] = rows[i];
-		handful->nrows = 1;
-		handful->row = 0;
-		handful->culprit = NULL;
-		error = try(pass->batch, convert_row, pass);
 		if (handful->pages[0].next != next)
 			break;				/* no more are taken in this pass */
-		if (error == NULL)
-			continue;
-		pass->batch->converted = converted;
-		set_aside(pass, &rows[i], error, handful->culprit);
+		if (error != NULL)
+			set_aside(pass, &rows[i], error, handful->culprit);
 	}
 	pass->window->at = block + 1;
 	pass->window->last_writer = ReadNextTransactionId();	/* beyond those of its rows */

@@ -14,6 +14,7 @@
 
 #include "backfill/meter.h"
 #include "backfill/page.h"
+#include "backfill/prune.h"
 #include "backfill/window.h"
 
 /* What one transaction converts. */
@@ -26,9 +27,12 @@ typedef struct Batch
 	TimestampTz deadline;		/* 0: none */
 	const volatile sig_atomic_t *stop;	/* NULL, or leave when it is set */
 	Meter	   *meter;			/* leave when it finds a reason */
+	Pruner	   *pruner;			/* NULL: every row is converted */
 
 	/* What it has done. */
-	int64		converted;
+	int64		converted;		/* or pruned */
+	int64		pruned;			/* those of them that are gone */
+	int64		referenced;		/* those that are not, since others refer to them */
 	int64		repaired;		/* those of them in blocks that reads had noted */
 	int64		failed;
 	char	   *last_error;		/* NULL: none */

@@ -197,6 +197,7 @@ get_row(PageVisit *visit, Relation heap, OffsetNumber offset, StaleRow *row)
 	row->tuple.t_tableOid = RelationGetRelid(heap);
 	ItemPointerSet(&row->tuple.t_self, visit->block, offset);
 	row->formed = NULL;
+	row->prune = row->referenced = false;
 	return true;
 }
 

@@ -32,6 +32,8 @@ typedef struct StaleRow
 	int32		version;
 	int			page;			/* the caller's: which of its pages */
 	HeapTuple	formed;			/* the caller's: what is to replace it */
+	bool		prune;			/* the caller's: it is to be removed instead */
+	bool		referenced;		/* the caller's: and cannot be */
 } StaleRow;
 
 /* A pinned page, and what it has room for. */

@@ -113,6 +113,7 @@ migrate_progress_sync(Oid root, int32 target)
 								 "  next_block = 0, blocks_ahead = 0, end_block = 0,"
 								 "  left_from = NULL, left_to = NULL, skipped = 0, failed = 0,"
 								 "  rows_converted = 0, rows_repaired = 0,"
+								 "  rows_pruned = 0, rows_referenced = 0,"
 								 "  rows_recent = 0, blocks_recent = 0,"
 								 "  held_by = NULL, last_error = NULL,"
 								 "  started_at = clock_timestamp(), updated_at = clock_timestamp()"
@@ -251,11 +252,15 @@ migrate_progress_join(Oid heap)
 		return JOIN_BLOCKED;
 	migrate_store_execute("WITH others AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 AND first_block > 0"
-						  "  RETURNING rows_converted, rows_repaired)"
+						  "  RETURNING rows_converted, rows_repaired, rows_pruned, rows_referenced)"
 						  " UPDATE migrate.backfill SET phase = '" PHASE_CONVERTING "',"
 						  "  round = 0, last_error = NULL,"
 						  "  rows_converted = rows_converted"
 						  "   + (SELECT sum(o.rows_converted) FROM others o),"
+						  "  rows_pruned = rows_pruned"
+						  "   + (SELECT sum(o.rows_pruned) FROM others o),"
+						  "  rows_referenced = rows_referenced"
+						  "   + (SELECT sum(o.rows_referenced) FROM others o),"
 						  "  rows_repaired = rows_repaired"
 						  "   + (SELECT sum(o.rows_repaired) FROM others o)"
 						  " WHERE relation = $1 AND first_block = 0",
@@ -348,7 +353,8 @@ migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber nex
 						  " recent_at = clock_timestamp(),"
 						  " next_block = $4, end_block = $5, left_from = $6, left_to = $7,"
 						  " skipped = $8, failed = $9,"
-						  " rows_converted = rows_converted + $10,"
+						  " rows_converted = rows_converted + $10 - $14, rows_pruned = rows_pruned + $14,"
+						  " rows_referenced = rows_referenced + $15,"
 						  " rows_repaired = rows_repaired + $11, blocks_ahead = $12,"
 						  " held_by = CASE WHEN $3 = '" PHASE_CONVERTING "' THEN held_by END,"
 						  " last_error = coalesce($13, last_error), updated_at = clock_timestamp()" THE_PART,
@@ -362,7 +368,9 @@ migrate_progress_advance(Progress *progress, const Batch *batch, BlockNumber nex
 									 store_bigint(batch->converted),
 									 store_bigint(batch->repaired),
 									 store_bigint(progress->ahead),
-									 store_text(batch->last_error)));
+									 store_text(batch->last_error),
+									 store_bigint(batch->pruned),
+									 store_bigint(batch->referenced)));
 	return phase;
 }
 

@@ -57,6 +57,7 @@
 
 #define HELD_BY_ROW_LOCKS	"locked rows"
 #define HELD_BY_OTHER		"another session at work"
+#define HELD_BY_ARCHIVE_LOCK	"a lock on the archive"
 
 void
 migrate_backfill_init(Backfill *backfill, Oid root)
@@ -233,6 +234,7 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 {
 	Pace	   *pace = &backfill->meter.pace;
 	Batch		batch;
+	Pruner	   *pruner;
 	Pump	   *pump;
 	BlockNumber next;
 	int64		ahead;
@@ -242,7 +244,13 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	const char *phase;
 
 	migrate_progress_adjust(progress, heap);
+	if (!migrate_pruner_open(&pruner, heap, conversion))
+	{
+		wait_for(backfill, HELD_BY_ARCHIVE_LOCK, LOCK_WAIT);
+		return NULL;
+	}
 	init_batch(&batch, backfill, heap, conversion);
+	batch.pruner = pruner;
 	pump = migrate_pump_get(&backfill->pumps, progress, backfill->context);
 	divide(backfill, progress, pump);
 	convert_noted(&batch, progress);

@@ -346,19 +346,31 @@ pin_constants_style(void)
 								 GUC_ACTION_SAVE, true, 0, false);
 }
 
-char *
-migrate_expression_to_text(Oid relid, Expr *expr)
+static char *
+to_text(Oid relid, Expr *expr, const char *name, bool prefixed)
 {
-	List	   *context = deparse_context_for(get_rel_name(relid), relid);
+	List	   *context = deparse_context_for(name, relid);
 	StoreIdentity self;
 	char	   *text;
 
 	/* With nothing but pg_catalog in the path, every other name is qualified. */
 	migrate_store_become_owner(&self);
 	pin_constants_style();
-	text = deparse_expression((Node *) expr, context, false, false);
+	text = deparse_expression((Node *) expr, context, prefixed, false);
 	migrate_store_become_self(&self);
 	return text;
+}
+
+char *
+migrate_expression_to_text(Oid relid, Expr *expr)
+{
+	return to_text(relid, expr, get_rel_name(relid), false);
+}
+
+char *
+migrate_expression_to_text_of_old(Oid relid, Expr *expr)
+{
+	return to_text(relid, expr, "old", true);
 }
 
 /*

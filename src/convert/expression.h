@@ -79,6 +79,13 @@ extern List *migrate_expression_parse_assignments(Scope *scope, const char *part
 extern List *migrate_expression_parse_predicate(Scope *scope, const char *part,
 												const char *source);
 
+/*
+ * A condition over a relation's own columns, bound; part names the argument. Anything but
+ * volatile functions and sub-queries.
+ */
+extern Expr *migrate_expression_parse_condition(Relation rel, const char *part,
+												const char *source);
+
 /* A type as SQL that means the same under every search_path. */
 extern char *migrate_expression_type_text(Oid type, int32 typmod, Oid collation);
 
@@ -118,6 +125,9 @@ extern Expr *migrate_expression_from_text(Relation rel, const char *name, Oid ow
 
 /* The qualified text of a bound expression. */
 extern char *migrate_expression_to_text(Oid relid, Expr *expr);
+
+/* Likewise, with each column as one of "old". */
+extern char *migrate_expression_to_text_of_old(Oid relid, Expr *expr);
 
 /* Write anew the texts of a relation's live migrations. */
 extern void migrate_expression_refresh_text(Oid relid);

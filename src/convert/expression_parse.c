@@ -7,6 +7,7 @@
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
@@ -248,32 +249,41 @@ refuse_untrusted(ParseState *pstate, const Scope *scope, Node *expr)
 				 parser_errposition(pstate, exprLocation(expr))));
 }
 
+/* What the statement "SELECT WHERE" and the text says; it must say no more than that. */
+static Node *
+condition_of(Source *source)
+{
+	SelectStmt *select = (SelectStmt *) source_statement(source);
+
+	if (!IsA(select, SelectStmt) || select->op != SETOP_NONE || select->whereClause == NULL ||
+		select->groupClause || select->havingClause || select->windowClause ||
+		select->sortClause || select->limitCount || select->limitOffset || select->lockingClause)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("argument \"%s\" is not a condition", source->part),
+				 errhint("Write it as after WHERE: \"a IS NOT NULL AND b > 0\".")));
+	return select->whereClause;
+}
+
 List *
 migrate_expression_parse_predicate(Scope *scope, const char *part, const char *text)
 {
 	Source		source;
 	ErrorContextCallback callback;
-	SelectStmt *select;
+	Node	   *condition;
 	ParseState *pstate;
 	ParsedAssignment *predicate = palloc0(sizeof(ParsedAssignment));
 	ScopeColumn *target = palloc0(sizeof(ScopeColumn));
 	Node	   *expr;
 
 	source_begin(&source, &callback, part, "SELECT WHERE ", text, "");
-	select = (SelectStmt *) source_statement(&source);
-	if (!IsA(select, SelectStmt) || select->op != SETOP_NONE || select->whereClause == NULL ||
-		select->groupClause || select->havingClause || select->windowClause ||
-		select->sortClause || select->limitCount || select->limitOffset || select->lockingClause)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("argument \"%s\" is not a condition", part),
-				 errhint("Write it as after WHERE: \"a IS NOT NULL AND b > 0\".")));
+	condition = condition_of(&source);
 	pstate = source_parse_state(&source);
 	scope_attach(pstate, scope);
 	scope->part = part;
 	scope->reads_added = false;
 
-	expr = transformExpr(pstate, select->whereClause, EXPR_KIND_CHECK_CONSTRAINT);
+	expr = transformExpr(pstate, condition, EXPR_KIND_CHECK_CONSTRAINT);
 	expr = coerce_to_boolean(pstate, expr, part);
 	assign_expr_collations(pstate, expr);
 	refuse_untrusted(pstate, scope, expr);
@@ -285,4 +295,58 @@ migrate_expression_parse_predicate(Scope *scope, const char *part, const char *t
 	free_parsestate(pstate);
 	source_end(&callback);
 	return list_make1(predicate);
+}
+
+/* ---- conditions on a relation ---- */
+
+static void
+refuse_condition(ParseState *pstate, const char *part, Node *node, const char *what,
+				 const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+			 errmsg("argument \"%s\" %s", part, what),
+			 errhint("%s", hint),
+			 parser_errposition(pstate, exprLocation(node))));
+}
+
+static void
+check_condition(ParseState *pstate, const char *part, Node *expr)
+{
+	ListCell   *lc;
+
+	if (pstate->p_hasSubLinks)
+		refuse_condition(pstate, part, expr, "holds a subquery",
+						 "Ask other tables by a STABLE function.");
+	if (contain_volatile_functions(expr))
+		refuse_condition(pstate, part, expr, "calls a volatile function",
+						 "Use immutable and stable functions, such as now().");
+	foreach(lc, migrate_expression_columns((Expr *) expr))
+		if (lfirst_node(Var, lc)->varattno <= 0)
+			refuse_condition(pstate, part, lfirst(lc), "names the whole row or a system column",
+							 "Name columns of the table.");
+}
+
+Expr *
+migrate_expression_parse_condition(Relation rel, const char *part, const char *text)
+{
+	Source		source;
+	ErrorContextCallback callback;
+	ParseState *pstate;
+	ParseNamespaceItem *item;
+	Node	   *raw;
+	Node	   *expr;
+
+	source_begin(&source, &callback, part, "SELECT WHERE ", text, "");
+	raw = condition_of(&source);
+	pstate = source_parse_state(&source);
+	item = addRangeTableEntryForRelation(pstate, rel, AccessShareLock, NULL, false, false);
+	addNSItemToQuery(pstate, item, false, true, true);
+	expr = transformExpr(pstate, raw, EXPR_KIND_WHERE);
+	expr = coerce_to_boolean(pstate, expr, part);
+	assign_expr_collations(pstate, expr);
+	check_condition(pstate, part, expr);
+	free_parsestate(pstate);
+	source_end(&callback);
+	return (Expr *) expr;
 }

@@ -39,7 +39,7 @@ catalog_is_whole(void)
 {
 	static const char *const tables[] = {
 		"managed", "formerly_managed", "migration", "added_column", "added_constraint", "added_reference",
-		"assignment", "assignment_tree", "backfill", "published_view",
+		"assignment", "assignment_tree", "backfill", "prune", "published_view",
 		"declared_index", "failure", "event", "recorded",
 	};
 
@@ -74,6 +74,7 @@ migrate_ddl_follow_drop_table(Oid relid)
 						  " backfill AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 OR root = $1),"
 						  " failure AS (DELETE FROM migrate.failure WHERE relation = $1),"
+						  " prune AS (DELETE FROM migrate.prune WHERE relation = $1),"
 						  " views AS (DELETE FROM migrate.published_view WHERE relation = $1),"
 						  " uses AS (DELETE FROM migrate.column_use WHERE relation = $1),"
 						  " indexes AS (DELETE FROM migrate.declared_index WHERE relation = $1),"

@@ -243,7 +243,8 @@ static bool
 is_ours_or_internal(Form_pg_trigger form)
 {
 	return form->tgisinternal || OidIsValid(form->tgparentid) ||
-		migrate_migration_is_trigger_name(NameStr(form->tgname));
+		migrate_migration_is_trigger_name(NameStr(form->tgname)) ||
+		strcmp(NameStr(form->tgname), MIGRATE_PRUNE_TRIGGER_NAME) == 0;
 }
 
 static void

@@ -279,7 +279,12 @@ static char *
 rows_converted(Oid root)
 {
 	return migrate_store_fetch("SELECT format('%s rows converted in the background',"
-							   " coalesce(sum(rows_converted), 0))"
+							   "  coalesce(sum(rows_converted), 0))"
+							   " || CASE WHEN sum(rows_pruned) > 0"
+							   "  THEN format(', %s pruned', sum(rows_pruned)) ELSE '' END"
+							   " || CASE WHEN sum(rows_referenced) > 0 THEN"
+							   "  format(', %s not pruned for the rows that refer to them',"
+							   "   sum(rows_referenced)) ELSE '' END"
 							   " FROM migrate.backfill WHERE root = $1",
 							   STORE_ARGS(store_relation(root)));
 }

@@ -39,9 +39,8 @@
 
 /* ---- reading the texts ---- */
 
-/* The schemas that names are looked up in, as a value for search_path. */
-static char *
-effective_search_path(void)
+char *
+migrate_lifecycle_search_path(void)
 {
 	StringInfoData path;
 	ListCell   *lc;
@@ -210,7 +209,7 @@ find_difference(Definition *definition, Migration *known)
 		Definition	here = *definition;
 
 		here.depends_on = known->depends_on;
-		parsed = parse_as_owner(&here, known, effective_search_path());
+		parsed = parse_as_owner(&here, known, migrate_lifecycle_search_path());
 	}
 	if (!same_text(definition->add, known->add_source) &&
 		(parsed == NULL || has_constraints(parsed->added) || known->add_source == NULL ||
@@ -279,7 +278,7 @@ record_migration(Definition *definition, ParsedDefinition *parsed)
 											store_text(definition->on_error),
 											store_text(definition->comment),
 											store_name_array(parsed->scope.inputs),
-											store_text(effective_search_path()))) == 1;
+											store_text(migrate_lifecycle_search_path()))) == 1;
 }
 
 static void
@@ -348,7 +347,7 @@ migrate_lifecycle_define(Definition *definition)
 		return;
 	}
 	migrate_ancestry_resolve(definition);
-	parsed = parse_as_owner(definition, NULL, effective_search_path());
+	parsed = parse_as_owner(definition, NULL, migrate_lifecycle_search_path());
 	if (!record_migration(definition, parsed))
 	{
 		define_again(definition, migrate_migration_load(definition->name, false, false));

@@ -26,6 +26,9 @@ typedef struct Definition
 	char	   *comment;
 } Definition;
 
+/* The schemas that the caller's names are looked up in, as a value for search_path. */
+extern char *migrate_lifecycle_search_path(void);
+
 extern void migrate_lifecycle_define(Definition *definition);
 extern void migrate_lifecycle_cook_again(Migration *migration);
 extern void migrate_lifecycle_forget(const char *name);

@@ -182,7 +182,9 @@ CREATE TABLE migrate.backfill (
 	skipped			bigint NOT NULL DEFAULT 0,	-- rows locked by others, in this round
 	failed			bigint NOT NULL DEFAULT 0,	-- rows that failed, in this round
 	rows_converted	bigint NOT NULL DEFAULT 0,
-	rows_repaired	bigint NOT NULL DEFAULT 0,	-- of them, in blocks that reads had noted
+	rows_repaired	bigint NOT NULL DEFAULT 0,	-- in blocks that reads had noted
+	rows_pruned		bigint NOT NULL DEFAULT 0,	-- removed where they would be converted
+	rows_referenced	bigint NOT NULL DEFAULT 0,	-- not removed, since others refer to them
 	rows_recent		double precision NOT NULL DEFAULT 0,	-- done of late, as of recent_at: see
 	blocks_recent	double precision NOT NULL DEFAULT 0,	--   migrate.fading()
 	recent_from		timestamptz NOT NULL DEFAULT clock_timestamp(),	-- when that began
@@ -195,6 +197,13 @@ CREATE TABLE migrate.backfill (
 	PRIMARY KEY (relation, first_block)
 );
 CREATE INDEX backfill_root ON migrate.backfill (root);
+
+-- Where the rows of a table go that are pruned; without an entry they are deleted. Which
+-- rows that are is the condition of the table's trigger "migrate_prune".
+CREATE TABLE migrate.prune (
+	relation		regclass PRIMARY KEY,		-- the managed table
+	archive			regclass NOT NULL
+);
 
 /*
  * What is left of an amount of work after a while, where "of late" means twenty
@@ -275,6 +284,7 @@ SELECT pg_catalog.pg_extension_config_dump('migrate.release_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.release_migration', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.publication', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.published_view', '');
+SELECT pg_catalog.pg_extension_config_dump('migrate.prune', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.declared_index', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.column_use', '');
 SELECT pg_catalog.pg_extension_config_dump('migrate.event', '');

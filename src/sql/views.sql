@@ -17,6 +17,8 @@ WITH live AS (
 				 ELSE b.blocks_total END) AS blocks_done,
 		sum(b.rows_converted) AS rows_converted,
 		sum(b.rows_repaired) AS rows_repaired,
+		sum(b.rows_pruned) AS rows_pruned,
+		sum(b.rows_referenced) AS rows_referenced,
 		-- What was done lately, and over which time.
 		sum(migrate.fading(b.rows_recent, clock_timestamp() - b.recent_at)) AS rows_recent,
 		sum(migrate.fading(b.blocks_recent, clock_timestamp() - b.recent_at)) AS blocks_recent,
@@ -66,7 +68,9 @@ SELECT name AS migration,
 	-- It may quote what is stored in the table.
 	CASE WHEN has_table_privilege(relation::oid, 'SELECT')
 			  AND NOT row_security_active(relation::oid)
-		 THEN last_error END AS last_error
+		 THEN last_error END AS last_error,
+	coalesce(rows_pruned, 0)::bigint AS rows_pruned,
+	coalesce(rows_referenced, 0)::bigint AS rows_referenced
 FROM measured
 ORDER BY seq;
 

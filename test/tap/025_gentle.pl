@@ -210,14 +210,16 @@ SKIP:
 		pg_create_logical_replication_slot('users', 'test_decoding')") != 0;
 	set('migrate.max_wal_rate', q{'100kB'});
 	create_table('decoded', 5000);
+	sql(q{SELECT migrate.set_prune('decoded', 'id > 4990')});
 	sql("SELECT migrate.expand('decoded')", 'UPDATE decoded SET a = 7 WHERE id = 7');
 	is_held_by('decoded', 'migrate.max_wal_rate');
 	set('migrate.max_wal_rate', 0);
 	completes('decoded');
 	my $updates = "FILTER (WHERE data LIKE '%public.decoded: UPDATE%')";
-	is(sql("SELECT count(*) $updates, count(*) FILTER (WHERE data LIKE '%migrate.backfill: UPDATE%') > 0
-		FROM pg_logical_slot_get_changes('all_of_it', NULL, NULL)"), '5000|t', 'all rows are decoded');
-	is(sql("SELECT count(*) $updates, count(*) FILTER (WHERE data LIKE '%migrate.backfill: UPDATE%')
+	my $deletes = "FILTER (WHERE data LIKE '%public.decoded: DELETE%')";
+	is(sql("SELECT count(*) $updates, count(*) $deletes, count(*) FILTER (WHERE data LIKE '%migrate.backfill: UPDATE%') > 0
+		FROM pg_logical_slot_get_changes('all_of_it', NULL, NULL)"), '4990|10|t', 'all rows are decoded');
+	is(sql("SELECT count(*) $updates + count(*) $deletes, count(*) FILTER (WHERE data LIKE '%migrate.backfill: UPDATE%')
 		FROM pg_logical_slot_get_changes('users', NULL, NULL, 'only-local', '1')"), '1|0',
 		'without what the backfill writes, the one row that a user wrote');
 	is(sql('SELECT roname FROM pg_replication_origin'), 'migrate', 'the origin has a name');

@@ -60,6 +60,9 @@ SELECT migrate.define('refs', 'refs', up => 'key_id = k', down => 'k = key_id',
 	add => 'key_id integer REFERENCES keys CHECK (key_id > 0 OR key_id < -9)');
 SELECT migrate.expand('refs');
 SELECT migrate.create_index('refs', 'id, (key_id + 1) DESC');
+CREATE FUNCTION is_old(integer) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT $1 BETWEEN 20 AND 22 $$;
+CREATE TABLE refs_archive (LIKE refs);
+SELECT migrate.set_prune('refs', 'is_old(id)', 'refs_archive');
 SQL
 sql('first', q{CALL migrate.run('app.users', max_rows => 300)});
 
@@ -120,8 +123,10 @@ is(sql('second', q{SELECT string_agg(pg_get_constraintdef(oid), ', ' ORDER BY co
 		WHERE conrelid = 'app.refs'::regclass AND convalidated AND contype IN ('c', 'f') AND conname NOT LIKE 'row%'}),
 	'CHECK (((key_id > 0) OR (key_id < \'-9\'::integer))), FOREIGN KEY (key_id) REFERENCES app.keys(id)',
 	'constraints of the new form come into force as they were written');
-is(sql('second', q{SELECT string_agg(indexname, ', ' ORDER BY indexname) FROM pg_indexes WHERE tablename LIKE 'refs%'}),
+is(sql('second', q{SELECT string_agg(indexname, ', ' ORDER BY indexname COLLATE "C") FROM pg_indexes WHERE tablename LIKE 'refs%'}),
 	'refs1_id_expr_idx, refs2_id_expr_idx, refs_id_expr_idx', 'and declared indexes of partitions are built');
+is(sql('second', q{SELECT (SELECT count(*) FROM app.refs WHERE id BETWEEN 20 AND 22), string_agg(id::text, ' ' ORDER BY id) FROM app.refs_archive}),
+	'0|20 21 22', 'rows are pruned, into the archive');
 
 # ---- all of it, to a server that has given out fewer transaction numbers
 
