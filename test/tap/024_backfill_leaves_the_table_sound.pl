@@ -185,7 +185,14 @@ for my $crash ('kill', 'immediate')
 	sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE backend_type = 'migrate worker'");
 	if ($crash eq 'kill')
 	{
-		my $pid = sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'migrate worker'");
+		my $workers = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'migrate worker'";
+		my $pid = '';
+		# The one that was cancelled may be gone, and the next not there yet.
+		while ($pid eq '')
+		{
+			wait_until("SELECT EXISTS ($workers)", 'kill: a worker is there');
+			$pid = sql("$workers LIMIT 1");
+		}
 		kill 'KILL', $pid;
 		for (1 .. 100)
 		{
