@@ -100,10 +100,12 @@ held_by_long_transaction(List *tables)
 	return false;
 }
 
+/* A prepared transaction that has ended since its lock was seen has no name any more. */
 static char *
 describe_holders(const TableLock *table, Oid asker)
 {
-	return migrate_store_fetch("SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL"
+	return migrate_store_fetch("SELECT string_agg(DISTINCT CASE WHEN l.pid IS NULL AND x.gid IS NULL"
+							   " THEN NULL WHEN l.pid IS NULL"
 							   " THEN format('prepared transaction %L of %I', x.gid, x.owner)"
 							   " ELSE " SESSION_IN_WORDS("l.pid", "$3") " END, '; ')" HOLDERS,
 							   STORE_ARGS(HOLDERS_ARGS(table), store_oid(asker)));
