@@ -19,6 +19,7 @@ $node->append_conf('postgresql.conf', <<'CONF');
 shared_preload_libraries = 'migrate'
 migrate.naptime = 1h
 restart_after_crash = on
+wal_keep_size = 2GB
 autovacuum = off
 CONF
 $node->start;
