@@ -259,7 +259,8 @@ sub share
 		if (!$live || $draw < 0.5 && $live < 4) { expand(); }
 		elsif ($draw < 0.65) { rollback(); }
 		elsif ($draw < 0.9) { contract(); }
-		else { meanwhile(pick("VACUUM FULL $name", "ANALYZE $name", "REINDEX TABLE $name"), $model->names); }
+		# Not REINDEX: beside transactions of several statements it deadlocks on any table.
+		else { meanwhile(pick("VACUUM FULL $name", "ANALYZE $name"), $model->names); }
 	}
 	pass("$name: no change is lost, and every form is as the changes before made it");
 	return;
