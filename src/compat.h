@@ -241,17 +241,17 @@ typedef bool CompatUpdateIndexes;
 
 static inline List *
 compat_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
-						   EState *estate, CompatUpdateIndexes which)
+						   EState *estate, CompatUpdateIndexes which, bool hint)
 {
 #if PG_VERSION_NUM >= 160000
 	if (which == TU_None)
 		return NIL;
-	return ExecInsertIndexTuples(relinfo, slot, estate, true, false, NULL, NIL,
+	return ExecInsertIndexTuples(relinfo, slot, estate, hint, false, NULL, NIL,
 								 which == TU_Summarizing);
 #else
 	if (!which)
 		return NIL;
-	return ExecInsertIndexTuples(relinfo, slot, estate, true, false, NULL, NIL);
+	return ExecInsertIndexTuples(relinfo, slot, estate, hint, false, NULL, NIL);
 #endif
 }
 

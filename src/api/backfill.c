@@ -1,9 +1,11 @@
 /*
  * api/backfill.c
  *		migrate.run(), migrate.pause(), migrate.resume(), migrate.retry(),
- *		migrate.wait(), migrate.active_workers().
+ *		migrate.wait(), migrate.active_workers(), migrate.fading().
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "fmgr.h"
 #include "funcapi.h"
@@ -22,6 +24,7 @@ PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_resume);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_retry);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_wait);
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_active_workers);
+PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_fading);
 
 static void
 check_may_commit(FunctionCallInfo fcinfo)
@@ -112,4 +115,25 @@ Datum
 migrate_active_workers(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT32(migrate_shmem_count_workers(PG_GETARG_OID(0)));
+}
+
+/* The time in which what was done fades by the factor e, in seconds, and is nothing. */
+#define FADING_SECONDS		20
+#define FADED_SECONDS		300
+
+/* Long enough ago it is nothing, and so little is as well: exp() is kept from underflow. */
+Datum
+migrate_fading(PG_FUNCTION_ARGS)
+{
+	double		amount = PG_ARGISNULL(0) ? 0 : PG_GETARG_FLOAT8(0);
+	Interval   *age = PG_ARGISNULL(1) ? NULL : PG_GETARG_INTERVAL_P(1);
+	double		seconds;
+
+	if (age == NULL || amount <= 0.001)
+		PG_RETURN_FLOAT8(0);
+	seconds = age->time / (double) USECS_PER_SEC +
+		(age->day + age->month * (double) DAYS_PER_MONTH) * SECS_PER_DAY;
+	if (seconds >= FADED_SECONDS)
+		PG_RETURN_FLOAT8(0);
+	PG_RETURN_FLOAT8(amount * exp(-Max(seconds, 0) / FADING_SECONDS));
 }

@@ -36,7 +36,9 @@
 
 #include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/nbtree.h"
 #include "access/tableam.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -69,6 +71,7 @@ struct Mover
 	TupleTableSlot *locked;		/* what table_tuple_lock fetches */
 	LockTupleMode lock_mode;
 	bool		can_be_hot;
+	bool		delete_versions;	/* what an index is to do for room */
 	StoreIdentity self;
 };
 
@@ -147,6 +150,37 @@ check_constraints_at_once(const TriggerDesc *triggers)
 		}
 }
 
+/* Can it do without looking for dead versions of its rows? */
+static bool
+makes_room_by_itself(Relation index)
+{
+	bool		heapkeyspace;
+	bool		allequalimage;
+
+	if (index->rd_rel->relam != BTREE_AM_OID || index->rd_index->indisunique)
+		return true;
+	_bt_metaversion(index, &heapkeyspace, &allequalimage);
+	return allequalimage && BTGetDeduplicateItems(index);
+}
+
+/*
+ * When a leaf page of a B-tree is full, it can look in the heap which of its
+ * entries are of dead versions ("bottom-up deletion"), if the executor says that an
+ * entry differs from the one before in nothing but its place. For keys that
+ * are strewn over the table that is a visit to a block that is in no cache for each entry
+ * that goes, and was a sixth of all the time. Where the entries of a key can share it
+ * ("deduplication"), those of a row's two versions take hardly more room than one of them,
+ * and the hint is better not given. A unique index does not need to be told.
+ */
+static bool
+must_delete_versions(const ResultRelInfo *relinfo)
+{
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+		if (!makes_room_by_itself(relinfo->ri_IndexRelationDescs[i]))
+			return true;
+	return false;
+}
+
 static void
 open_executor(Mover *mover)
 {
@@ -167,6 +201,7 @@ open_executor(Mover *mover)
 	keep_internal_triggers(mover->relinfo);
 	check_constraints_at_once(mover->relinfo->ri_TrigDesc);
 	ExecOpenIndices(mover->relinfo, false);
+	mover->delete_versions = must_delete_versions(mover->relinfo);
 	mover->estate->es_opened_result_relations = list_make1(mover->relinfo);
 	mover->estate->es_output_cid = GetCurrentCommandId(true);
 	MemoryContextSwitchTo(old);
@@ -398,7 +433,8 @@ follow_up(Mover *mover, ItemPointer old_tid, CompatUpdateIndexes which)
 {
 	List	   *recheck;
 
-	recheck = compat_insert_index_tuples(mover->relinfo, mover->stored, mover->estate, which);
+	recheck = compat_insert_index_tuples(mover->relinfo, mover->stored, mover->estate, which,
+										 mover->delete_versions);
 	if (mover->relinfo->ri_TrigDesc != NULL)
 	{
 		AfterTriggerBeginQuery();

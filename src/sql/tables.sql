@@ -208,13 +208,12 @@ CREATE TABLE migrate.prune (
 /*
  * What is left of an amount of work after a while, where "of late" means twenty
  * seconds or so: everything fades by the factor e in that time, and to nothing in
- * the end. (The bounds keep the exponential from underflow.)
+ * the end. NULL is nothing.
  */
 CREATE FUNCTION migrate.fading(amount double precision, age interval)
 RETURNS double precision
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN amount > 0.001 AND age < interval '5 min'
-	THEN amount * exp(-greatest(extract(epoch FROM age), 0)::double precision / 20) ELSE 0 END;
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'migrate_fading';
 
 -- An index to be built on columns of a migration's new form.
 CREATE TABLE migrate.declared_index (
