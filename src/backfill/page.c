@@ -5,14 +5,14 @@
  * How many rows of a page are converted in one visit.  A row for which there is
  * room in its page stays there: a HOT update, which no index hears of. One for
  * which there is none goes elsewhere, with an entry for every index. Of those
- * only a few are let pass, no more than about 7 % of the page's rows: the leaf
+ * only a few are let pass, no more than about 4 % of the page's rows: the leaf
  * pages of a B-tree have about 10 % of free space when it was built, and one
  * that has to take more entries than that, before those of the old versions are
  * dead and can be deleted, is split for good. What the few leave behind becomes
  * room when nobody can see it any more, for HOT updates in the next visit. When
  * that suffices for all rows that are left, and to convert two of them at a time,
  * no more go elsewhere. Where an index changes with every conversion none is HOT, and
- * all count as few.
+ * about 7 % are let pass.
  *
  * What is done to a page is what the server does to it, under the same locks.
  *
@@ -46,8 +46,12 @@
 
 #include "backfill/page.h"
 
-/* Of the rows of a page so many, in percent, may go elsewhere in one visit. */
-#define RELOCATED_AT_ONCE	7
+/*
+ * Of the rows of a page so many, in percent, may go elsewhere in one visit: where others
+ * stay, or where all go.
+ */
+#define RELOCATED_AT_ONCE		4
+#define ALL_RELOCATED_AT_ONCE	7
 
 /* A page keeps room for so many rows while it is gone over. */
 #define KEPT_ROOM	2
@@ -121,7 +125,7 @@ will_do_without(const PageVisit *visit, Size needed)
 	int64		room = (int64) visit->room + visit->freed;
 	int64		used = (int64) (visit->stale - 1) * Max(visit->growth, 0);
 
-	return visit->taken > 0 && room >= used + KEPT_ROOM * (int64) needed;
+	return visit->freed > 0 && room >= used + KEPT_ROOM * (int64) needed;
 }
 
 bool
@@ -131,11 +135,12 @@ migrate_page_take(PageVisit *visit, const StaleRow *row, Size length)
 
 	if (visit->can_be_hot && needed <= visit->room)
 		visit->room -= needed;
-	else if (visit->taken >= visit->allowance ||
+	else if (visit->relocated >= visit->allowance ||
 			 (visit->can_be_hot && will_do_without(visit, needed)))
 		return false;
+	else
+		visit->relocated++;
 	visit->freed += MAXALIGN(row->tuple.t_len);
-	visit->taken++;
 	visit->stale--;
 	return true;
 }
@@ -160,11 +165,12 @@ migrate_page_leave(PageVisit *visit)
 
 /* How many rows like this one fill a page? */
 static int
-allowance_for(Size length)
+allowance_for(const PageVisit *visit, Size length)
 {
 	Size		rows = BLCKSZ / (stored_length(length) + sizeof(ItemIdData));
+	int			percent = visit->can_be_hot ? RELOCATED_AT_ONCE : ALL_RELOCATED_AT_ONCE;
 
-	return Max((rows * RELOCATED_AT_ONCE + 50) / 100, 1);
+	return Max((rows * percent + 50) / 100, 1);
 }
 
 /* Is the row's version the newest, or may it come to be that again? */
@@ -232,7 +238,7 @@ find_rows(PageVisit *visit, Relation heap, const Staleness *staleness,
 			!is_stale(staleness, heap, visit->buffer, row))
 			continue;
 		if (visit->allowance == 0)
-			foreseen.allowance = visit->allowance = allowance_for(row->tuple.t_len);
+			foreseen.allowance = visit->allowance = allowance_for(visit, row->tuple.t_len);
 		if (!migrate_page_take(&foreseen, row, row->tuple.t_len + visit->growth))
 			break;
 		found++;

@@ -46,10 +46,10 @@ typedef struct PageVisit
 	int			stale;			/* rows that are left to convert; 0: not counted yet */
 	int			growth;			/* by which they are expected to grow, in bytes */
 	Size		room;			/* in bytes */
-	int			taken;			/* so many rows were let pass */
-	Size		freed;			/* what those will leave behind */
-	int			allowance;		/* so many may, whether there is room or not */
-	bool		can_be_hot;		/* any number may for which there is room */
+	Size		freed;			/* what the rows that were let pass will leave behind */
+	int			relocated;		/* so many of them go elsewhere */
+	int			allowance;		/* so many may */
+	bool		can_be_hot;		/* any number may stay for which there is room */
 } PageVisit;
 
 #define EVERY_ROW	MaxHeapTuplesPerPage
