@@ -198,15 +198,18 @@ sub chosen
 	return grep { $wanted{$_} } @names;
 }
 
+# That write every row through a PL/pgSQL trigger.
+sub is_slow { return $_[0] =~ /^(keyset|range)/ }
+
 # Of rows that fail the others know nothing.
 sub can_skip_bad_rows { return $_[0] eq 'run' }
 
 # A fresh copy of the table, with all done that comes before the work.
 sub prepare
 {
-	my ($server, $shape, $name) = @_;
+	my ($server, $shape, $rows, $name) = @_;
 	my $contender = _contender($name);
-	my $database = Table::copy($server, $shape);
+	my $database = Table::copy($server, $shape, $rows);
 	my $before = $contender->{before};
 	$before =~ s/\Q$DEFINE\E/$DEFINE_FAILING/ if Table::bad_step($shape);
 	$server->sql($database, $before) if $before;
@@ -230,7 +233,7 @@ sub finish
 sub convert
 {
 	my ($server, $shape, $rows, $name) = @_;
-	my $database = prepare($server, $shape, $name);
+	my $database = prepare($server, $shape, $rows, $name);
 	Table::warm_up($server, $database);
 
 	my %before = Table::sizes($server, $database);

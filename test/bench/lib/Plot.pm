@@ -1,5 +1,5 @@
-# Plot.pm: bars of medians, with a dot for each round, as an SVG that can be read on a
-# light and on a dark page.
+# Plot.pm: bars of medians, with a dot for each round and a line from the smallest to the
+# greatest, as an SVG that can be read on a light and on a dark page.
 
 package Plot;
 
@@ -8,7 +8,7 @@ use warnings;
 
 use Results;
 
-my ($LABELS, $BAR, $ROW, $WIDTH) = (330, 380, 22, 800);
+my ($LABELS, $BAR, $ROW, $WIDTH) = (430, 310, 22, 810);
 
 # Panels of [title, [label, class, @values]...], one below another; each with its own scale.
 # The class is "ours", "others" or "limit". Returns the text of the SVG.
@@ -37,13 +37,16 @@ sub _bar
 {
 	my ($y, $most, $format, $label, $class, @values) = @_;
 	my $median = Results::median(@values);
-	my $width = sub { return $BAR * $_[0] / $most };
-	my $svg = sprintf qq(<text x="%d" y="%.0f" text-anchor="end">%s</text>\n), $LABELS - 8, $y + 15, _quote($label);
+	my $text = $y + 15;
+	my $middle = $y + $ROW / 2;
+	my $at = sub { return $LABELS + $BAR * $_[0] / $most };
+	my $svg = sprintf qq(<text x="%d" y="%d" text-anchor="end">%s</text>\n), $LABELS - 8, $text, _quote($label);
 	$svg .= sprintf qq(<rect class="%s" x="%d" y="%d" width="%.1f" height="%d" rx="2"/>\n),
-	  $class, $LABELS, $y + 3, $width->($median), $ROW - 6;
-	$svg .= sprintf qq(<circle cx="%.1f" cy="%.1f" r="2"/>\n), $LABELS + $width->($_), $y + $ROW / 2 foreach @values;
-	return $svg . sprintf qq(<text x="%.1f" y="%.0f">%s</text>\n), $LABELS + $width->($most) + 10,
-	  $y + 15, $format->($median);
+	  $class, $LABELS, $y + 3, $at->($median) - $LABELS, $ROW - 6;
+	my ($least, $greatest) = (sort { $a <=> $b } @values)[ 0, -1 ];
+	$svg .= sprintf qq(<path d="M%.1f %dH%.1f"/>\n), $at->($least), $middle, $at->($greatest);
+	$svg .= sprintf qq(<circle cx="%.1f" cy="%d" r="2"/>\n), $at->($_), $middle foreach @values;
+	return $svg . sprintf qq(<text x="%d" y="%d">%s</text>\n), $at->($most) + 10, $text, $format->($median);
 }
 
 sub _frame
@@ -58,10 +61,12 @@ text { font: 13px sans-serif; fill: #1f2328 }
 .others { fill: #9aa4af }
 .limit { fill: #d9a441 }
 circle { fill: #1f2328; fill-opacity: 0.55 }
+path { stroke: #1f2328; stroke-opacity: 0.55 }
 \@media (prefers-color-scheme: dark) {
 	text { fill: #e6edf3 }
 	.others { fill: #6e7781 }
 	circle { fill: #ffffff; fill-opacity: 0.7 }
+	path { stroke: #ffffff; stroke-opacity: 0.7 }
 }
 </style>
 $body</svg>

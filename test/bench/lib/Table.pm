@@ -1,5 +1,5 @@
-# Table.pm: the tables that are converted. A table of each shape is built once, in a
-# database of its own, of which each measurement gets a copy.
+# Table.pm: the tables that are converted. A table of each shape and size is built once, in
+# a database of its own, of which each measurement gets a copy.
 
 package Table;
 
@@ -24,13 +24,16 @@ sub bad_step { my ($shape) = @_; return _shape($shape)->{step} }
 sub part { my ($shape) = @_; return _shape($shape)->{part} || 1 }
 sub _shape { my ($name) = @_; return $shape{$name} || die "there is no shape \"$name\"\n" }
 
+sub template { my ($shape, $rows) = @_; return "${shape}_$rows" }
+
 sub build
 {
 	my ($server, $shape, $rows) = @_;
 	my $fillfactor = _shape($shape)->{fillfactor} || 100;
 	my $payload = _shape($shape)->{payload} || 'repeat(md5(i::text), 4)';
-	$server->sql('postgres', "CREATE DATABASE shape_$shape");
-	$server->sql("shape_$shape", <<"SQL");
+	my $database = template($shape, $rows);
+	$server->sql('postgres', "CREATE DATABASE $database");
+	$server->sql($database, <<"SQL");
 CREATE EXTENSION migrate;
 CREATE TABLE t (id bigint, name text, val integer, created timestamptz, payload text)
 	WITH (fillfactor = $fillfactor);
@@ -45,17 +48,18 @@ SQL
 
 sub drop
 {
-	my ($server, $shape) = @_;
-	$server->sql('postgres', "DROP DATABASE shape_$shape");
+	my ($server, $shape, $rows) = @_;
+	$server->sql('postgres', 'DROP DATABASE ' . template($shape, $rows));
 	return;
 }
 
 # Copy it to the database "bench", where an earlier copy makes room.
 sub copy
 {
-	my ($server, $shape) = @_;
+	my ($server, $shape, $rows) = @_;
+	my $template = template($shape, $rows);
 	remove_copy($server);
-	$server->sql('postgres', "CREATE DATABASE bench TEMPLATE shape_$shape STRATEGY file_copy");
+	$server->sql('postgres', "CREATE DATABASE bench TEMPLATE $template STRATEGY file_copy");
 	return 'bench';
 }
 

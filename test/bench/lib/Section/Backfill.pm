@@ -1,5 +1,5 @@
 # Backfill.pm: the conversion of a table that is cached, by all contenders, in each of
-# SHAPES.
+# SHAPES. Slow ones may get a smaller table (SLOW_PART).
 
 package Section::Backfill;
 
@@ -20,17 +20,19 @@ sub measure
 		@contenders = grep { Contender::can_skip_bad_rows($_) } @contenders if Table::bad_step($shape);
 		next unless @contenders;
 		$bench->begin('backfill', $shape, $server, rows => $rows, workers => Contender::workers());
-		Table::build($server, $shape, $rows);
+		my %rows = map { $_ => Contender::is_slow($_) ? int($rows * ($ENV{SLOW_PART} || 1)) : $rows } @contenders;
+		my %sizes = map { $_ => 1 } values %rows;
+		Table::build($server, $shape, $_) foreach keys %sizes;
 		$bench->rounds(
 			sub {
 				my ($round) = @_;
 				foreach my $name ($bench->turn($round, @contenders))
 				{
 					$bench->add('backfill', $shape, $name, $round,
-						Contender::convert($server, $shape, $rows, $name));
+						Contender::convert($server, $shape, $rows{$name}, $name));
 				}
 			});
-		Table::drop($server, $shape);
+		Table::drop($server, $shape, $_) foreach keys %sizes;
 	}
 	$server->stop;
 	return;

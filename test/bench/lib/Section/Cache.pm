@@ -17,7 +17,7 @@ sub measure
 	my $rows = $bench->rows(0.5);
 	my %server = (cached => Server->start, disk => Server->start(folder => $ENV{DISK_DIR} || '/var/tmp'));
 	Table::build($_, $SHAPE, $rows) foreach values %server;
-	my %size = Table::sizes($server{disk}, "shape_$SHAPE");
+	my %size = Table::sizes($server{disk}, Table::template($SHAPE, $rows));
 	my $buffers = int($size{heap} / 3 / 8192);
 	$server{disk}->restart_with('shared_buffers', $buffers < 128 ? 128 : $buffers);
 

@@ -24,7 +24,7 @@ sub measure
 	my $rows = $bench->rows(0.4);
 	my $server = Server->start;
 	Table::build($server, $SHAPE, $rows);
-	$server->sql("shape_$SHAPE", 'CREATE SEQUENCE t_ids START ' . ($rows + 1));
+	$server->sql(Table::template($SHAPE, $rows), 'CREATE SEQUENCE t_ids START ' . ($rows + 1));
 	my $most = _saturation($server, $rows);
 	my %limit = (alone => 0, throttled => $ENV{THROTTLE} || int($rows / 20) || 1);
 	my $rate = int($most * $SHARE) || 1;
@@ -45,7 +45,7 @@ sub measure
 sub _saturation
 {
 	my ($server, $rows) = @_;
-	my $database = Table::copy($server, $SHAPE);
+	my $database = Table::copy($server, $SHAPE, $rows);
 	Table::warm_up($server, $database);
 	my $load = Load->start($server, $database, $rows, 0);
 	sleep $WARM_UP;
@@ -62,7 +62,7 @@ sub _saturation
 sub _migrate
 {
 	my ($server, $rows, $rate, $limit) = @_;
-	my $database = Table::copy($server, $SHAPE);
+	my $database = Table::copy($server, $SHAPE, $rows);
 	$server->sql($database, q(SELECT migrate.define('m', 't', add => 'name_norm text',
 		up => 'name_norm = upper(name)', down => 'name = lower(name_norm)')));
 	$server->set('migrate.autostart' => 'on', 'migrate.max_rows_per_second' => $limit);
@@ -76,7 +76,8 @@ sub _migrate
 	$server->sql($database, q(SELECT migrate.expand('m')));
 	$server->sql($database, q(SELECT migrate.wait('m')));
 	push @at, time;
-	my $contract = $server->sql($database, q(SELECT pg_current_xact_id()::xid FROM migrate.contract('m', wait => '1 min')));
+	my $contract = $server->sql($database,
+		q(SELECT pg_current_xact_id()::xid FROM migrate.contract('m', wait => '1 min')));
 	push @at, time;
 	sleep $PHASE / 2;
 	push @at, time;

@@ -9,11 +9,12 @@ use warnings;
 
 use FindBin;
 
+use Server;
 use Table;
 
 my $SHAPE = 'ff100';
 my $SLICE = $ENV{SLICE} || 2;			# seconds
-my $WRITE = "$FindBin::RealBin/write.sql";
+my $WRITE = Server::slurp("$FindBin::RealBin/write.sql");
 
 my @states = qw(plain stale half complete);
 
@@ -62,7 +63,7 @@ sub _build
 	my ($server, $rows) = @_;
 	my $half = int($rows / 2);
 	Table::build($server, $SHAPE, $rows);
-	Table::copy($server, $SHAPE);
+	Table::copy($server, $SHAPE, $rows);
 	$server->sql('bench', 'ALTER TABLE t ADD name_norm text; UPDATE t SET name_norm = upper(name); VACUUM FULL t;');
 	$server->sql('bench', 'ALTER TABLE t RENAME TO plain');
 	foreach my $state (qw(stale half complete))
@@ -84,6 +85,8 @@ SELECT count(*) FROM plain FULL JOIN $state s USING (id) WHERE plain.name_norm I
 SQL
 		die "in the table that is $state $wrong rows read wrong\n" if $wrong;
 	}
+	my $state = $server->sql('bench', q(SELECT state FROM migrate.status WHERE name = 'complete'));
+	die "the migration that should be complete is $state\n" if $state ne 'complete';
 	my $stale = $server->sql('bench', q(SELECT count(*) FROM half WHERE row_version < 2));
 	die "$stale of $rows rows are stale, which is not half of them\n"
 	  if $stale < 0.4 * $rows || $stale > 0.6 * $rows;
@@ -107,7 +110,7 @@ sub _by_key
 sub _scan
 {
 	my ($server, $table) = @_;
-	return (seconds => $server->seconds('bench', <<"SQL"));
+	return (ms => 1000 / 3 * $server->seconds('bench', <<"SQL"));
 SET max_parallel_workers_per_gather = 0;
 SELECT sum(length(name_norm)), max(name_norm) FROM $table;
 SELECT sum(length(name_norm)), max(name_norm) FROM $table;
@@ -153,8 +156,7 @@ sub _plan
 sub _write
 {
 	my ($bench, $server, $round) = @_;
-	my $out = $server->run_program('psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'rows=5000', '-v', 'rounds=20',
-		$server->address('write'), '-f', $WRITE);
+	my $out = $server->sql('write', "\\set rows 5000\n\\set rounds 20\n$WRITE");
 	foreach my $line (split /\n/, $out)
 	{
 		my ($table, %figure);

@@ -43,7 +43,7 @@ sub _hold_up
 	my ($server, $rows, $name) = @_;
 	my $contender = $name eq 'growing' ? 'worker' : $name;
 	$server->set('migrate.wait_for_horizon' => 'off') if $name eq 'growing';
-	my $database = Contender::prepare($server, $SHAPE, $contender);
+	my $database = Contender::prepare($server, $SHAPE, $rows, $contender);
 	Table::warm_up($server, $database);
 	my %before = Table::sizes($server, $database);
 

@@ -25,7 +25,7 @@ sub measure
 		Table::build($server, $SHAPE, $rows);
 		$bench->begin('tenths', $rows, $server, rows => $rows);
 		$bench->rounds(sub { $bench->add('tenths', $rows, 'run', $_[0], _tenths($server, $rows)) });
-		Table::drop($server, $SHAPE);
+		Table::drop($server, $SHAPE, $rows);
 	}
 	$server->stop;
 	return;
@@ -34,7 +34,7 @@ sub measure
 sub _tenths
 {
 	my ($server, $rows) = @_;
-	my $database = Contender::prepare($server, $SHAPE, 'run');
+	my $database = Contender::prepare($server, $SHAPE, $rows, 'run');
 	Table::warm_up($server, $database);
 	my ($began) = split /\n/, $server->sql($database, <<'SQL');
 SET migrate.target_batch_time = '10ms';
