@@ -14,12 +14,15 @@ use Contender;
 use Table;
 
 my $SHAPE = 'ff100';
+my $BUFFER = 400;		# bytes for a row, with its share of the indexes
 
 sub measure
 {
 	my ($bench) = @_;
-	my $server = Server->start(track_commit_timestamp => 'on');
-	foreach my $part (0.1, 2.5)
+	my ($small, $large) = (0.1, 2.5);
+	my $buffers = int($bench->rows($large) * $BUFFER / 1024) + 128 * 1024;
+	my $server = Server->start(track_commit_timestamp => 'on', shared_buffers => "${buffers}kB");
+	foreach my $part ($small, $large)
 	{
 		my $rows = $bench->rows($part);
 		Table::build($server, $SHAPE, $rows);
