@@ -4,7 +4,8 @@
 #	make lint, make format						the house rules of the C code
 #	make demo									what it does, on a live table
 #	make sqlsmith								random statements against internal errors
-#	make bench ROWS=2000000 ROUNDS=5			what a conversion costs, beside what others cost
+#	make bench ROWS=2000000 ROUNDS=5			what a migration costs, beside what others cost
+#	make bench-report							doc/performance.md of what was measured
 #	make soak MINUTES=60						the tests against a model, for that long
 #	make check-all								all tests on every server that is there
 #	make check-assert check-core check-valgrind	those on servers built from source
@@ -88,7 +89,7 @@ ifneq ($(VPATH),)
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 endif
 
-.PHONY: lint format demo sqlsmith soak bench check-all check-assert check-core check-valgrind
+.PHONY: lint format demo sqlsmith soak bench bench-report check-all check-assert check-core check-valgrind
 
 lint: all
 	PG_CONFIG='$(PG_CONFIG)' LIBRARY='$(CURDIR)/$(shlib)' $(srcdir)/test/lint/run
@@ -113,7 +114,10 @@ soak:
 # the script has what else it heeds.
 bench:
 	PG_CONFIG='$(PG_CONFIG)' $(if $(ROWS),ROWS='$(ROWS)') $(if $(ROUNDS),ROUNDS='$(ROUNDS)') \
-		$(srcdir)/test/bench/backfill
+		$(srcdir)/test/bench/run
+
+bench-report:
+	$(srcdir)/test/bench/report
 
 # These choose, build and install for themselves, in a temporary folder. Each script's head
 # comment has its settings; one that is told to use a certain server is called itself.
