@@ -2,7 +2,8 @@
  * guard/trigger_guard.c
  *		Triggers of a table's own that do not go well with a live migration.
  *
- * Refused: a BEFORE row trigger whose name comes after our last one's. It would
+ * Refused: one with the name of one of ours, which would be taken for that, and go with
+ * it; and a BEFORE row trigger whose name comes after our last one's. It would
  * be fired after the forms were brought in step, and what it changes in one of
  * them would be missing from the other.
  *
@@ -23,6 +24,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "nodes/primnodes.h"
@@ -74,7 +76,19 @@ column_names(const Conversion *conversion, const Bitmapset *columns)
 	return names.data;
 }
 
-/* ---- the order ---- */
+/* ---- names, and the order that they make ---- */
+
+static void
+refuse_name(const TriggerRow *row)
+{
+	if (migrate_migration_is_trigger_name(NameStr(row->form->tgname)))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("trigger \"%s\" of table \"%s\" has a name that belongs to migrate",
+						NameStr(row->form->tgname), get_rel_name(row->form->tgrelid)),
+				 errdetail("The table's triggers of that name are made and dropped with its migrations."),
+				 errhint("Give it another name.")));
+}
 
 static bool
 comes_last(const TriggerRow *row)
@@ -239,11 +253,13 @@ warn_of_columns(const TriggerRow *row, const LiveMigration *live)
 
 /* ---- when to look ---- */
 
+/* Ours call a function of ours. */
 static bool
 is_ours_or_internal(Form_pg_trigger form)
 {
 	return form->tgisinternal || OidIsValid(form->tgparentid) ||
-		migrate_migration_is_trigger_name(NameStr(form->tgname)) ||
+		(migrate_migration_is_trigger_name(NameStr(form->tgname)) &&
+		 get_func_namespace(form->tgfoid) == get_namespace_oid(MIGRATE_SCHEMA, false)) ||
 		strcmp(NameStr(form->tgname), MIGRATE_PRUNE_TRIGGER_NAME) == 0;
 }
 
@@ -251,7 +267,10 @@ static void
 check(const TriggerRow *row, int first_live)
 {
 	if (migrate_guc_guard)
+	{
+		refuse_name(row);
 		refuse_last(row);
+	}
 	for (int i = first_live; i < row->conversion->nlive; i++)
 	{
 		warn_of_condition(row, &row->conversion->live[i]);
@@ -297,7 +316,10 @@ migrate_trigger_guard_check_altered(Oid trigger)
 	if (migrate_guc_guard && migrate_conversion_any() &&
 		fetch(&before, trigger, NULL) && !comes_last(&before) &&
 		fetch(&after, trigger, SnapshotSelf))
+	{
+		refuse_name(&after);
 		refuse_last(&after);
+	}
 }
 
 static void
