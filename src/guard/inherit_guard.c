@@ -56,7 +56,8 @@ check_partition(Oid child, Oid parent)
 }
 
 static void
-refuse_child_column(const Conversion *child, const LiveMigration *live, AttrNumber attno, Oid parent)
+refuse_child_column(const Conversion *child, const LiveMigration *live, AttrNumber attno,
+					Oid parent)
 {
 	char	   *object = psprintf("table \"%s\" inherit column \"%s\" from table \"%s\"",
 								  get_rel_name(child->relid),
