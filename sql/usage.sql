@@ -232,6 +232,21 @@ EXECUTE cached(1);
 SELECT migrate.deprecate('usage_split', '0 s', 'log');
 EXECUTE cached(1);
 
+-- However many names there are: it is kept of the latest alone whose they are.
+RESET ROLE;
+BEGIN;
+INSERT INTO migrate.column_use
+	SELECT 'users', 'full_name', 'read', 'usage_owner', 'name ' || i, deprecated_at, deprecated_at + i * interval '1 us', 2
+	FROM migrate.status, generate_series(1, 1200) i WHERE name = 'usage_split';
+SELECT count(*) AS kinds, sum(count) AS counted FROM migrate.column_usage WHERE migration = 'usage_split' \gset
+COMMIT;
+CALL migrate.run('users');
+SELECT count(*) AS kept, count(role) AS named, sum(count) - :counted AS lost FROM migrate.column_usage WHERE migration = 'usage_split';
+SELECT count = 2 * (:kinds - 1000) AS summed, u.last_used = deprecated_at + (:kinds - 1000) * interval '1 us' AS latest
+	FROM migrate.column_usage u JOIN migrate.status s ON s.name = u.migration WHERE s.name = 'usage_split' AND role IS NULL;
+DELETE FROM migrate.column_use WHERE application_name LIKE 'name %' OR role = '';
+SET ROLE usage_owner;
+
 -- A rollback closes it, and forgets.
 BEGIN;
 DROP VIEW new_view;
