@@ -15,7 +15,7 @@
  *
  * The hook stands inside the server's DDL, before the command counter has moved:
  * the trigger is seen by SnapshotSelf alone. Locks: the command's own, on the
- * table; expand holds the table and its partitions.
+ * table; expand and ATTACH hold the table and its partitions.
  */
 #include "postgres.h"
 
@@ -323,7 +323,7 @@ migrate_trigger_guard_check_altered(Oid trigger)
 }
 
 static void
-check_relation(Relation triggers, Oid relid)
+check_relation(Relation triggers, Oid relid, bool newest_only)
 {
 	TriggerRow	row = {.desc = RelationGetDescr(triggers),
 	.conversion = migrate_conversion_get(relid)};
@@ -339,18 +339,30 @@ check_relation(Relation triggers, Oid relid)
 	{
 		row.form = (Form_pg_trigger) GETSTRUCT(row.tuple);
 		if (!is_ours_or_internal(row.form))
-			check(&row, row.conversion->nlive - 1);
+			check(&row, newest_only ? row.conversion->nlive - 1 : 0);
 	}
 	systable_endscan(scan);
+}
+
+static void
+check_relations(Oid top, bool newest_only)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(top, NoLock, NULL))
+		check_relation(triggers, lfirst_oid(lc), newest_only);
+	table_close(triggers, AccessShareLock);
 }
 
 void
 migrate_trigger_guard_check_expanded(Oid root)
 {
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	ListCell   *lc;
+	check_relations(root, true);
+}
 
-	foreach(lc, find_all_inheritors(root, NoLock, NULL))
-		check_relation(triggers, lfirst_oid(lc));
-	table_close(triggers, AccessShareLock);
+void
+migrate_trigger_guard_check_attached(Oid relid)
+{
+	check_relations(relid, false);
 }
