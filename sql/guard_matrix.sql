@@ -120,6 +120,11 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION matrix_test.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TABLE matrix_test.partitioned (LIKE matrix.alike) PARTITION BY LIST (id);
+ALTER TABLE matrix_test.partitioned ALTER row_version SET NOT NULL, OWNER TO matrix_owner;
+GRANT USAGE, CREATE ON SCHEMA matrix_test TO matrix_owner;
+
 CREATE TABLE matrix_test.attempt (no serial PRIMARY KEY, command text, outcome text);
 CREATE FUNCTION matrix_test.tried(VARIADIC commands text[]) RETURNS TABLE (command text, outcome text) LANGUAGE plpgsql AS
 $$
@@ -240,11 +245,15 @@ SELECT * FROM tried(
 	'CREATE OR REPLACE TRIGGER "!migrate" BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
 	'CREATE TRIGGER "~z" BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
 	'CREATE TRIGGER "!a" BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()',
+	'CREATE TRIGGER "!migrate_mend" AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION matrix_test.nothing()',
+	'CREATE TRIGGER x AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION matrix_test.nothing(); ALTER TRIGGER x ON t RENAME TO "!migrate_defer"',
 	$c$COMMENT ON TRIGGER "!migrate" ON t IS 'x'$c$);
 
 -- Indexes and statistics.
 SELECT * FROM tried(
 	'CREATE UNIQUE INDEX ON t (b)',
+	'CREATE UNIQUE INDEX ON t (id) WHERE b IS NOT NULL',
+	'CREATE UNIQUE INDEX ON t (id) INCLUDE (b)',
 	'CREATE INDEX ON t (b)',
 	'CREATE INDEX ON t (a)',
 	'ALTER INDEX t_pkey RENAME TO x',
@@ -282,6 +291,9 @@ SELECT * FROM tried(
 	'ALTER TABLE t INHERIT parent_of_new',
 	'ALTER TABLE t INHERIT parent_of_others',
 	'ALTER TABLE t INHERIT parent_of_others; ALTER TABLE t NO INHERIT parent_of_others',
+	'ALTER TABLE t INHERIT parent_of_others; ALTER TABLE parent_of_others ADD COLUMN b text',
+	'ALTER TABLE t INHERIT parent_of_others; ALTER TABLE parent_of_others ADD COLUMN x text, ADD COLUMN c text COLLATE "C"',
+	'ALTER TABLE matrix_test.partitioned ATTACH PARTITION t DEFAULT',
 	'ALTER TABLE child INHERIT t',
 	'CREATE TABLE x () INHERITS (t)',
 	'CREATE TABLE x (LIKE t INCLUDING ALL)',

@@ -72,6 +72,7 @@ ALTER TABLE users ENABLE ROW LEVEL SECURITY;
 CREATE POLICY users_policy ON users USING (full_name IS NOT NULL);
 SELECT statement, uses_of(statement) FROM unnest(ARRAY[
 	'SELECT full_name FROM users',
+	'/* migrate */ SELECT full_name FROM users',
 	'SELECT id FROM users WHERE full_name = ''x''',
 	'SELECT count(*) FROM users u ORDER BY max(u.full_name)',
 	'SELECT * FROM users',
@@ -126,6 +127,19 @@ COPY users (id, first_name) FROM STDIN;
 15	x
 \.
 SELECT read - :before_read AS read, written - :before_written AS written FROM used();
+
+-- What migrate itself asks of the table on another's behalf.
+CREATE TABLE notes (id integer, of_user integer);
+INSERT INTO notes VALUES (1, 1);
+SELECT migrate.define('usage_notes', 'notes', add => 'name text, author text REFERENCES users (full_name)',
+	up => 'name = (SELECT full_name FROM users u WHERE u.id = of_user)');
+SELECT migrate.expand('usage_notes');
+SELECT name FROM notes;
+SELECT statement, uses_of(statement) FROM unnest(ARRAY[
+	'SELECT name FROM notes',
+	'INSERT INTO notes (id, author) SELECT 2, name FROM notes',
+	'SELECT migrate.rollback(''usage_notes'', discard => true)']) statement;
+DROP TABLE notes;
 
 -- Cached plans count each time that they run; and those that were made before.
 PREPARE cached(integer) AS SELECT full_name FROM users WHERE id = $1;
@@ -217,6 +231,21 @@ ROLLBACK;
 EXECUTE cached(1);
 SELECT migrate.deprecate('usage_split', '0 s', 'log');
 EXECUTE cached(1);
+
+-- However many names there are: it is kept of the latest alone whose they are.
+RESET ROLE;
+BEGIN;
+INSERT INTO migrate.column_use
+	SELECT 'users', 'full_name', 'read', 'usage_owner', 'name ' || i, deprecated_at, deprecated_at + i * interval '1 us', 2
+	FROM migrate.status, generate_series(1, 1200) i WHERE name = 'usage_split';
+SELECT count(*) AS kinds, sum(count) AS counted FROM migrate.column_usage WHERE migration = 'usage_split' \gset
+COMMIT;
+CALL migrate.run('users');
+SELECT count(*) AS kept, count(role) AS named, sum(count) - :counted AS lost FROM migrate.column_usage WHERE migration = 'usage_split';
+SELECT count = 2 * (:kinds - 1000) AS summed, u.last_used = deprecated_at + (:kinds - 1000) * interval '1 us' AS latest
+	FROM migrate.column_usage u JOIN migrate.status s ON s.name = u.migration WHERE s.name = 'usage_split' AND role IS NULL;
+DELETE FROM migrate.column_use WHERE application_name LIKE 'name %' OR role = '';
+SET ROLE usage_owner;
 
 -- A rollback closes it, and forgets.
 BEGIN;

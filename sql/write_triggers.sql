@@ -46,6 +46,14 @@ CREATE TRIGGER "first name" AFTER UPDATE OF first_name ON people FOR EACH ROW EX
 CREATE TRIGGER compared AFTER UPDATE ON people FOR EACH ROW WHEN (OLD.first_name <> NEW.first_name) EXECUTE FUNCTION nothing();
 CREATE OR REPLACE TRIGGER renamed AFTER UPDATE OF full_name, first_name, last_name ON people
 	FOR EACH ROW EXECUTE FUNCTION nothing();
+-- come with a table that is attached
+CREATE TABLE people_high (id integer, full_name text, email text, note text, words tsvector);
+CREATE TRIGGER "~~high" BEFORE UPDATE ON people_high FOR EACH ROW EXECUTE FUNCTION nothing();
+CREATE TRIGGER whole AFTER UPDATE ON people_high FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION nothing();
+ALTER TABLE people ATTACH PARTITION people_high FOR VALUES FROM (100) TO (200);
+ALTER TRIGGER "~~high" ON people_high RENAME TO high;
+ALTER TABLE people ATTACH PARTITION people_high FOR VALUES FROM (100) TO (200);
+DROP TABLE people_high;
 -- to be altered otherwise is nothing new
 ALTER TABLE people DISABLE TRIGGER compared;
 -- what is warned of, and what is right: transition tables

@@ -48,9 +48,6 @@
 /* How the names of statistics objects on columns of stale rows begin. */
 #define MIGRATE_STATISTICS_PREFIX	"!migrate_"
 
-/* How statements of ours on users' tables begin, which are no use of what they name. */
-#define MIGRATE_OWN_SQL		"/* migrate */ "
-
 /* Was the library loaded by shared_preload_libraries? */
 extern bool migrate_is_preloaded;
 

@@ -156,9 +156,8 @@ migrate_shmem_count_workers(Oid relation)
  * indexes that are to stand before a migration is complete would wait for us
  * who wait for it: a circle that no deadlock detector sees. So we look to it
  * like another of its kind, which it passes by. What it protects are reads by
- * an older snapshot through the new index. The statement that waits was planned
- * before; until it ends its snapshot does not see the completion, so new
- * columns are read as while rows are stale, for which the new index is no use.
+ * an older snapshot through the new index, be it ours or another session's on another
+ * table. So that is for a statement alone that reads nothing more.
  */
 static void
 set_passed_by(bool passed_by)
@@ -173,11 +172,12 @@ set_passed_by(bool passed_by)
 }
 
 void
-migrate_shmem_begin_wait(void)
+migrate_shmem_begin_wait(bool reads_nothing_more)
 {
 	VirtualTransactionId self;
 
-	set_passed_by(true);
+	if (reads_nothing_more)
+		set_passed_by(true);
 	GET_VXID_FROM_PGPROC(self, *MyProc);
 	if (migrate_shared != NULL)
 		pg_atomic_write_u32(&migrate_shared->waiters[COMPAT_VXID_INDEX(self)],

@@ -101,8 +101,11 @@ extern void migrate_shmem_request_visit(Oid database);
 /* How many workers are at a table of this database; none where there is no library. */
 extern int	migrate_shmem_count_workers(Oid relation);
 
-/* This transaction sits in migrate.wait(), and does nothing else meanwhile. */
-extern void migrate_shmem_begin_wait(void);
+/*
+ * This transaction sits in migrate.wait(), and does nothing else meanwhile. Or does its
+ * statement not even read anything afterwards?
+ */
+extern void migrate_shmem_begin_wait(bool reads_nothing_more);
 extern void migrate_shmem_end_wait(void);
 extern bool migrate_shmem_is_waiting(VirtualTransactionId vxid);
 

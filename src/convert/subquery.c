@@ -36,9 +36,9 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "catalog/own_statement.h"
 #include "convert/expression.h"
 #include "convert/subquery.h"
-#include "migrate.h"
 
 struct Subquery
 {
@@ -121,7 +121,7 @@ free_plan(void *arg)
 static void
 make_plan(Subquery *subquery)
 {
-	SPIPlanPtr	plan = SPI_prepare_params(psprintf(MIGRATE_OWN_SQL "SELECT %s", subquery->column),
+	SPIPlanPtr	plan = SPI_prepare_params(psprintf("SELECT %s", subquery->column),
 										  setup_parser, subquery, CURSOR_OPT_GENERIC_PLAN);
 
 	if (plan == NULL)
@@ -161,7 +161,7 @@ subquery_make(const Expr *expr, const char *column)
 static ParamListInfo
 make_params(const Subquery *subquery, TupleTableSlot *row)
 {
-	ParamListInfo params = makeParamList(subquery->nparams);
+	ParamListInfo params = migrate_own_params(subquery->nparams);
 
 	for (int i = 0; i < subquery->nparams; i++)
 	{

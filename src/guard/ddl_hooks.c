@@ -105,6 +105,8 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 			migrate_drop_guard_check_alter(class, oid, subid);	/* CREATE OR REPLACE TRIGGER */
 		else if (class == RelationRelationId && subid == 0 && migrate_conversion_any())
 			migrate_index_guard_check_create(oid);
+		else if (class == RelationRelationId && subid != 0)
+			migrate_inherit_guard_check_column(oid, subid);
 	}
 	if (class == ProcedureRelationId && access == OAT_POST_CREATE)
 		migrate_function_guard_check(oid);	/* or CREATE OR REPLACE */

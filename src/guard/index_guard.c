@@ -104,19 +104,27 @@ refuse(const Conversion *conversion, const LiveMigration *live, AttrNumber attno
 					 quote_literal_cstr(quote_identifier(column)))));
 }
 
-/* The columns that the keys of an index are made of. */
+static void
+add_columns_of(HeapTuple tuple, AttrNumber stored, Bitmapset **offset)
+{
+	bool		isnull;
+	Datum		expressions = SysCacheGetAttr(INDEXRELID, tuple, stored, &isnull);
+
+	if (!isnull)
+		pull_varattnos(stringToNode(TextDatumGetCString(expressions)), 1, offset);
+}
+
+/* The columns that tell which rows an index keeps apart: of its keys and of its predicate. */
 static Bitmapset *
-key_columns(HeapTuple tuple)
+telling_columns(HeapTuple tuple)
 {
 	Form_pg_index index = (Form_pg_index) GETSTRUCT(tuple);
 	Bitmapset  *offset = NULL;
 	Bitmapset  *columns = NULL;
 	int			bit = -1;
-	bool		isnull;
-	Datum		expressions = SysCacheGetAttr(INDEXRELID, tuple, Anum_pg_index_indexprs, &isnull);
 
-	if (!isnull)
-		pull_varattnos(stringToNode(TextDatumGetCString(expressions)), 1, &offset);
+	add_columns_of(tuple, Anum_pg_index_indexprs, &offset);
+	add_columns_of(tuple, Anum_pg_index_indpred, &offset);
 	while ((bit = bms_next_member(offset, bit)) >= 0)
 		if (bit + FirstLowInvalidHeapAttributeNumber > 0)
 			columns = bms_add_member(columns, bit + FirstLowInvalidHeapAttributeNumber);
@@ -149,7 +157,7 @@ migrate_index_guard_check_create(Oid oid)
 	conversion = migrate_conversion_get(((Form_pg_index) GETSTRUCT(tuple))->indrelid);
 	if (conversion == NULL)
 		return;
-	columns = key_columns(tuple);
+	columns = telling_columns(tuple);
 	if (bms_is_member(conversion->version_attno, columns))
 		return;
 	while ((attno = bms_next_member(columns, attno)) >= 0)

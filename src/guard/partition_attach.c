@@ -45,6 +45,7 @@
 #include "utils/rel.h"
 
 #include "catalog/migration.h"
+#include "catalog/own_statement.h"
 #include "catalog/store.h"
 #include "catalog/try.h"
 #include "compat.h"
@@ -161,14 +162,14 @@ version_of_row(const Newcomer *newcomer, const char *condition)
 {
 	StoreIdentity self;
 	MemoryContext context = CurrentMemoryContext;
-	char	   *sql = psprintf(MIGRATE_OWN_SQL "SELECT %s FROM %s WHERE %s LIMIT 1",
+	char	   *sql = psprintf("SELECT %s FROM %s WHERE %s LIMIT 1",
 							   quote_identifier(newcomer->version_column),
 							   migrate_store_relation_sql(newcomer->relid), condition);
 	char	   *version = NULL;
 
 	migrate_store_become_restricted(&self, migrate_store_relation_owner(newcomer->relid));
 	SPI_connect();
-	(void) SPI_execute(sql, true, 1);
+	migrate_own_query(sql, 1);
 	if (SPI_processed > 0)
 		version = MemoryContextStrdup(context, SPI_getvalue(SPI_tuptable->vals[0],
 															SPI_tuptable->tupdesc, 1));

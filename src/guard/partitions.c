@@ -37,6 +37,7 @@
 #include "guard/partition_attach.h"
 #include "guard/partitions.h"
 #include "guard/table_copy.h"
+#include "guard/trigger_guard.h"
 #include "guc.h"
 #include "migrate.h"
 
@@ -255,6 +256,7 @@ follow_attached(Oid relid)
 	if (conversion == NULL)
 		return;					/* the table that it came to has no live migration */
 	migrate_partition_check(conversion);
+	migrate_trigger_guard_check_attached(relid);
 	set_default(relid, version_column(conversion), MIGRATE_VERSION_UNSAID);
 }
 

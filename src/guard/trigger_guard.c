@@ -2,7 +2,8 @@
  * guard/trigger_guard.c
  *		Triggers of a table's own that do not go well with a live migration.
  *
- * Refused: a BEFORE row trigger whose name comes after our last one's. It would
+ * Refused: one with the name of one of ours, which would be taken for that, and go with
+ * it; and a BEFORE row trigger whose name comes after our last one's. It would
  * be fired after the forms were brought in step, and what it changes in one of
  * them would be missing from the other.
  *
@@ -14,7 +15,7 @@
  *
  * The hook stands inside the server's DDL, before the command counter has moved:
  * the trigger is seen by SnapshotSelf alone. Locks: the command's own, on the
- * table; expand holds the table and its partitions.
+ * table; expand and ATTACH hold the table and its partitions.
  */
 #include "postgres.h"
 
@@ -23,6 +24,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "nodes/primnodes.h"
@@ -74,7 +76,19 @@ column_names(const Conversion *conversion, const Bitmapset *columns)
 	return names.data;
 }
 
-/* ---- the order ---- */
+/* ---- names, and the order that they make ---- */
+
+static void
+refuse_name(const TriggerRow *row)
+{
+	if (migrate_migration_is_trigger_name(NameStr(row->form->tgname)))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESERVED_NAME),
+				 errmsg("trigger \"%s\" of table \"%s\" has a name that belongs to migrate",
+						NameStr(row->form->tgname), get_rel_name(row->form->tgrelid)),
+				 errdetail("The table's triggers of that name are made and dropped with its migrations."),
+				 errhint("Give it another name.")));
+}
 
 static bool
 comes_last(const TriggerRow *row)
@@ -239,11 +253,13 @@ warn_of_columns(const TriggerRow *row, const LiveMigration *live)
 
 /* ---- when to look ---- */
 
+/* Ours call a function of ours. */
 static bool
 is_ours_or_internal(Form_pg_trigger form)
 {
 	return form->tgisinternal || OidIsValid(form->tgparentid) ||
-		migrate_migration_is_trigger_name(NameStr(form->tgname)) ||
+		(migrate_migration_is_trigger_name(NameStr(form->tgname)) &&
+		 get_func_namespace(form->tgfoid) == get_namespace_oid(MIGRATE_SCHEMA, false)) ||
 		strcmp(NameStr(form->tgname), MIGRATE_PRUNE_TRIGGER_NAME) == 0;
 }
 
@@ -251,7 +267,10 @@ static void
 check(const TriggerRow *row, int first_live)
 {
 	if (migrate_guc_guard)
+	{
+		refuse_name(row);
 		refuse_last(row);
+	}
 	for (int i = first_live; i < row->conversion->nlive; i++)
 	{
 		warn_of_condition(row, &row->conversion->live[i]);
@@ -297,11 +316,14 @@ migrate_trigger_guard_check_altered(Oid trigger)
 	if (migrate_guc_guard && migrate_conversion_any() &&
 		fetch(&before, trigger, NULL) && !comes_last(&before) &&
 		fetch(&after, trigger, SnapshotSelf))
+	{
+		refuse_name(&after);
 		refuse_last(&after);
+	}
 }
 
 static void
-check_relation(Relation triggers, Oid relid)
+check_relation(Relation triggers, Oid relid, bool newest_only)
 {
 	TriggerRow	row = {.desc = RelationGetDescr(triggers),
 	.conversion = migrate_conversion_get(relid)};
@@ -317,18 +339,30 @@ check_relation(Relation triggers, Oid relid)
 	{
 		row.form = (Form_pg_trigger) GETSTRUCT(row.tuple);
 		if (!is_ours_or_internal(row.form))
-			check(&row, row.conversion->nlive - 1);
+			check(&row, newest_only ? row.conversion->nlive - 1 : 0);
 	}
 	systable_endscan(scan);
+}
+
+static void
+check_relations(Oid top, bool newest_only)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(top, NoLock, NULL))
+		check_relation(triggers, lfirst_oid(lc), newest_only);
+	table_close(triggers, AccessShareLock);
 }
 
 void
 migrate_trigger_guard_check_expanded(Oid root)
 {
-	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
-	ListCell   *lc;
+	check_relations(root, true);
+}
 
-	foreach(lc, find_all_inheritors(root, NoLock, NULL))
-		check_relation(triggers, lfirst_oid(lc));
-	table_close(triggers, AccessShareLock);
+void
+migrate_trigger_guard_check_attached(Oid relid)
+{
+	check_relations(relid, false);
 }

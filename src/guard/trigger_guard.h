@@ -12,4 +12,7 @@ extern void migrate_trigger_guard_check_altered(Oid trigger);
 /* The newest live migration of a table was expanded just now. */
 extern void migrate_trigger_guard_check_expanded(Oid root);
 
+/* A table was attached just now, to one with live migrations. */
+extern void migrate_trigger_guard_check_attached(Oid relid);
+
 #endif							/* MIGRATE_GUARD_TRIGGER_GUARD_H */

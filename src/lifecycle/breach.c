@@ -20,10 +20,10 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/failure.h"
+#include "catalog/own_statement.h"
 #include "catalog/store.h"
 #include "convert/row_key.h"
 #include "lifecycle/breach.h"
-#include "migrate.h"
 
 #define MAX_ROWS	"100"
 
@@ -73,7 +73,7 @@ static List *
 find_broken(Oid root, const Breach *breach)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	char	   *sql = psprintf(MIGRATE_OWN_SQL "SELECT r.tableoid, r.ctid FROM %s r WHERE %s LIMIT " MAX_ROWS,
+	char	   *sql = psprintf("SELECT r.tableoid, r.ctid FROM %s r WHERE %s LIMIT " MAX_ROWS,
 							   migrate_store_relation_sql(root), breach->condition);
 	List	   *broken = NIL;
 	StoreIdentity self;
@@ -81,7 +81,7 @@ find_broken(Oid root, const Breach *breach)
 	migrate_store_become_restricted(&self, breach->searcher);
 	see_all_rows();
 	SPI_connect();
-	SPI_execute(sql, true, 0);
+	migrate_own_query(sql, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	tuple = SPI_tuptable->vals[i];

@@ -6,6 +6,10 @@
  * before nor without that: an error or a crash leaves the counters as they were, or
  * empty. The commit is a synchronous one, for what it vouches for is then nowhere else.
  *
+ * Clients call themselves what they like. So of each table only so many uses are kept
+ * apart; of the others, those that were used longest ago, it is no longer told whose they
+ * were. That takes nothing from a contract, which asks when a column was last used.
+ *
  * Locks: ShareRowExclusiveLock on migrate.column_use, so that nobody else carries the
  * same, and nobody reads one without the other (guard/uses.c). The counters are
  * corrected in the commit's callback, which runs before locks are released.
@@ -55,6 +59,11 @@ store_time(TimestampTz time)
 	return store_datum(TIMESTAMPTZOID, TimestampTzGetDatum(time), false);
 }
 
+#define SUM_UP \
+	" DO UPDATE SET count = u.count + excluded.count," \
+	"  first_used = least(u.first_used, excluded.first_used)," \
+	"  last_used = greatest(u.last_used, excluded.last_used)"
+
 /* Unless nobody wants to know any more. */
 #define WRITE_COUNT \
 	"INSERT INTO migrate.column_use AS u" \
@@ -62,10 +71,7 @@ store_time(TimestampTz time)
 	"  SELECT FROM migrate.migration m WHERE m.relation = $1" \
 	"  AND $2 = ANY (m.remove) AND m.deprecated_at <= $7" \
 	"  AND m.state IN ('expanded', 'complete'))" \
-	" ON CONFLICT (relation, column_name, kind, role, application_name)" \
-	" DO UPDATE SET count = u.count + excluded.count," \
-	"  first_used = least(u.first_used, excluded.first_used)," \
-	"  last_used = greatest(u.last_used, excluded.last_used)"
+	" ON CONFLICT (relation, column_name, kind, role, application_name)" SUM_UP
 
 static void
 write_count(const UseCount *count)
@@ -85,6 +91,23 @@ write_count(const UseCount *count)
 											store_bigint((int64) count->count)));
 }
 
+/* How many uses of a table's columns are kept apart. */
+#define MAX_NAMED	"1000"
+
+#define LUMP_TOGETHER \
+	"WITH ranked AS (" \
+	"  SELECT *, row_number() OVER (PARTITION BY relation ORDER BY last_used DESC) AS place" \
+	"  FROM migrate.column_use WHERE role <> '')," \
+	" gone AS (DELETE FROM migrate.column_use u USING ranked r" \
+	"  WHERE r.place > " MAX_NAMED " AND u.relation = r.relation" \
+	"  AND u.column_name = r.column_name AND u.kind = r.kind AND u.role = r.role" \
+	"  AND u.application_name = r.application_name" \
+	"  RETURNING u.*)" \
+	" INSERT INTO migrate.column_use AS u" \
+	" SELECT relation, column_name, kind, '', '', min(first_used), max(last_used), sum(count)" \
+	" FROM gone GROUP BY relation, column_name, kind" \
+	" ON CONFLICT (relation, column_name, kind, role, application_name)" SUM_UP
+
 void
 migrate_use_flush(void)
 {
@@ -101,5 +124,6 @@ migrate_use_flush(void)
 	MemoryContextSwitchTo(old);
 	foreach(lc, written)
 		write_count(lfirst(lc));
+	migrate_store_execute(LUMP_TOGETHER, STORE_NO_ARGS);
 	ForceSyncCommit();
 }

@@ -15,10 +15,13 @@
  * - has written nothing: a row that it holds would never be converted.
  *
  * Nor may the snapshot keep the rows that are converted meanwhile from being pruned:
- * the backfill would find no room (backfill/pump.c). Where the statement is nothing
+ * the backfill would find no room (backfill/pump.c). Where what the client runs is nothing
  * but the call, as it mostly is, nothing is read with its snapshot when we
- * return, and while we sleep we do not ask others to keep what it sees. Where it may be
- * more, the backfill passes over us, and the table grows (backfill/horizon.c).
+ * return. Then we do not ask others, while we sleep, to keep what it sees, and builders
+ * of indexes need not wait for us (shmem.c). Where it may be more, the rest of it may
+ * read anything with that snapshot. So the backfill passes over us, and the table grows
+ * (backfill/horizon.c); and the building of an index and we would wait for each other,
+ * of which we are told.
  *
  * The state is polled with new snapshots. An error, a cancel or the process's
  * end leaves an entry that names a transaction that has ended, and means nothing.
@@ -87,14 +90,19 @@ is_plain_call(Expr *expr, Oid function)
 	return true;
 }
 
-/* Is what the client runs SELECT migrate.wait(...), and nothing else? */
+/*
+ * Is what the client runs SELECT migrate.wait(...), and nothing else? Only portals of
+ * the client's are without a name; in others functions run queries, too, and a STABLE one
+ * does that with the snapshot of the query that it is called by.
+ */
 static bool
 is_whole_statement(Oid function)
 {
 	PlannedStmt *statement;
 	Plan	   *plan;
 
-	if (ActivePortal == NULL || list_length(ActivePortal->stmts) != 1)
+	if (ActivePortal == NULL || ActivePortal->name[0] != '\0' ||
+		list_length(ActivePortal->stmts) != 1)
 		return false;
 	statement = linitial_node(PlannedStmt, ActivePortal->stmts);
 	plan = statement->planTree;
@@ -142,12 +150,12 @@ is_complete(const char *name)
 }
 
 /*
- * An index's builder passes us by from the moment we are entered as waiting. One
- * that looked for older snapshots just before, while this statement already had
+ * An index's builder passes us by from the moment we are entered as waiting, if we may
+ * be. One that looked for older snapshots just before, while this statement already had
  * its own, waits for us as we wait for it, and no deadlock detector sees it.
  */
 static void
-check_circle(void)
+check_circle(bool is_alone)
 {
 	if (migrate_store_fetch("SELECT 1 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
 							"  AND a.backend_type = 'migrate index builder'"
@@ -158,8 +166,11 @@ check_circle(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
 				 errmsg("migrate.wait() and the building of an index wait for each other"),
-				 errdetail("The building began in the moment in which this statement did."),
-				 errhint("Call migrate.wait() again.")));
+				 is_alone
+				 ? errdetail("The building began in the moment in which this statement did.")
+				 : errdetail("The building waits for all snapshots by which more than that may be read."),
+				 is_alone ? errhint("Call migrate.wait() again.")
+				 : errhint("Have the client send SELECT migrate.wait(...), and nothing else.")));
 }
 
 static bool
@@ -178,7 +189,7 @@ poll_until_complete(const char *name, int64 timeout, bool is_alone)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(scratch);
 		if (polls % POLLS_PER_CIRCLE_CHECK == 0)
-			check_circle();
+			check_circle(is_alone);
 		complete = is_complete(name);
 		left = timeout < 0 ? POLL_INTERVAL
 			: timeout - TimestampDifferenceMilliseconds(begin, GetCurrentTimestamp());
@@ -199,14 +210,15 @@ bool
 migrate_wait_complete(const char *name, int64 timeout, Oid function)
 {
 	Migration  *migration = migrate_migration_load(name, false, false);
+	bool		is_alone = is_whole_statement(function);
 	volatile bool complete = false;
 
 	migrate_migration_check_owner(migration->relid);
 	check_transaction();
-	migrate_shmem_begin_wait();
+	migrate_shmem_begin_wait(is_alone);
 	PG_TRY();
 	{
-		complete = poll_until_complete(name, timeout, is_whole_statement(function));
+		complete = poll_until_complete(name, timeout, is_alone);
 	}
 	PG_FINALLY();
 	{

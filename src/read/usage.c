@@ -46,6 +46,7 @@
 #include "utils/varlena.h"
 
 #include "catalog/names.h"
+#include "catalog/own_statement.h"
 #include "catalog/use_counter.h"
 #include "compat.h"
 #include "convert/conversion.h"
@@ -425,15 +426,9 @@ is_of_foreign_key(const char *sql)
 	return InNoForceRLSOperation() && strstr(sql, " OPERATOR(") != NULL;
 }
 
-static bool
-is_ours(const char *sql)
-{
-	return strncmp(sql, MIGRATE_OWN_SQL, strlen(MIGRATE_OWN_SQL)) == 0;
-}
-
-/* Of a statement, if it has a text (NULL: COPY). */
+/* Of a plan that begins, or of COPY (NULL). */
 static void
-note_uses(List *entries, const char *sql)
+note_uses(List *entries, const QueryDesc *query)
 {
 	Verdict		verdict = {DEPRECATION_NONE};
 	ListCell   *lc;
@@ -445,7 +440,8 @@ note_uses(List *entries, const char *sql)
 		if (!compat_asks_for_rights(rights) ||
 			!is_touched(get_watched(rights->relid), rights))
 			continue;
-		if (sql != NULL && (is_of_foreign_key(sql) || is_ours(sql)))
+		if (query != NULL && (is_of_foreign_key(query->sourceText) ||
+							  migrate_own_params_are(query->params)))
 			return;
 		note_relation(&verdict, rights);
 	}
@@ -465,7 +461,7 @@ usage_ExecutorStart(QueryDesc *query, int eflags)
 	if ((eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && is_watched())
 		note_uses(compat_permissions(query->plannedstmt->rtable,
 									 compat_plan_perminfos(query->plannedstmt)),
-				  query->sourceText);
+				  query);
 }
 
 /* ---- COPY of a table ---- */

@@ -252,7 +252,7 @@ CREATE TABLE migrate.column_use (
 	relation		regclass NOT NULL,			-- the managed table
 	column_name		name NOT NULL,
 	kind			text NOT NULL CHECK (kind IN ('read', 'write')),
-	role			name NOT NULL,				-- empty: there was no room to tell
+	role			name NOT NULL,				-- empty: there is no room to tell
 	application_name text NOT NULL,
 	first_used		timestamptz NOT NULL,
 	last_used		timestamptz NOT NULL,

@@ -39,10 +39,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "catalog/own_statement.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/converter.h"
-#include "migrate.h"
 #include "write/reference.h"
 
 PGDLLEXPORT PG_FUNCTION_INFO_V1(migrate_reference_trigger);
@@ -100,7 +100,7 @@ become_writer(const StoreIdentity *self)
 static SPIPlanPtr
 prepare(const Reference *reference, Oid type)
 {
-	char	   *sql = psprintf(MIGRATE_OWN_SQL "%s FOR KEY SHARE OF p", migrate_reference_query(reference, "$1"));
+	char	   *sql = psprintf("%s FOR KEY SHARE OF p", migrate_reference_query(reference, "$1"));
 	StoreIdentity self;
 	SPIPlanPtr	plan;
 
@@ -171,12 +171,16 @@ find_question(const Trigger *trigger, Relation rel)
 static bool
 is_there(const Question *question, Datum value)
 {
+	ParamListInfo params = migrate_own_params(1);
 	StoreIdentity self;
 	int			rc;
 
+	params->params[0].value = value;
+	params->params[0].isnull = false;
+	params->params[0].pflags = PARAM_FLAG_CONST;
+	params->params[0].ptype = SPI_getargtypeid(question->plan, 0);
 	become_referenced_owner(question->referenced, &self);
-	rc = SPI_execute_snapshot(question->plan, &value, NULL, InvalidSnapshot, InvalidSnapshot,
-							  false, false, 1);
+	rc = SPI_execute_plan_with_paramlist(question->plan, params, false, 1);
 	become_writer(&self);
 	if (rc != SPI_OK_SELECT)
 		elog(ERROR, "unexpected result of a query: %s", SPI_result_code_string(rc));

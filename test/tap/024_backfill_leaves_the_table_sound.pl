@@ -117,6 +117,24 @@ cmp_ok($after[0], '<=', $rewritten[0] * 1.1, 'alone: the heap is about what a re
 cmp_ok($after[1], '<=', $before[1] * 1.1, 'alone: the primary key has not grown');
 cmp_ok($after[2], '<=', $before[2] * 1.15, 'alone: nor has the index on text');
 
+# -- A wait that is part of something larger keeps what the rest of it reads.
+sql("CREATE TABLE small (a integer); INSERT INTO small VALUES (1);
+	CREATE TABLE other AS SELECT generate_series(1, 100);
+	SELECT migrate.define('small', 'small', add => 'b integer', up => 'b = a');
+	SELECT migrate.expand('small'); SELECT migrate.pause('small');
+	CREATE FUNCTION awaited(OUT done boolean) STABLE LANGUAGE plpgsql AS
+	'BEGIN FOR done IN SELECT migrate.wait(''small'') LOOP END LOOP; END'");
+my ($larger, $said) = ('SELECT awaited(), (SELECT count(*) FROM other)', '');
+my $session = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $larger ],
+	'<', \undef, '>', \$said, IPC::Run::timeout(180));
+wait_until("SELECT count(*) = 1 FROM pg_stat_activity WHERE query = '$larger' AND wait_event = 'Extension'",
+	'it waits within a query');
+sql('DELETE FROM other');
+sql('VACUUM other');
+sql("SELECT migrate.resume('small')");
+$session->finish;
+is($said, "t|100\n", 'which goes on with what it saw from the beginning');
+
 # -- An old snapshot: it is waited for, and named; then the table is as small.
 create_table('held');
 my $old = $node->background_psql('postgres');

@@ -104,6 +104,19 @@ $waiter->finish;
 like($wait_err, qr/wait for each other/, 'a wait that a building waits for is told so');
 is(completed('circle'), 't', 'and then the building goes on');
 
+# Nor is a wait passed by that is part of something larger: the rest may read by the index.
+create('larger', 1000);
+sql("SELECT migrate.expand('larger'); SELECT migrate.pause('larger')");
+my $larger = q{DO $$ BEGIN PERFORM migrate.wait('larger'); END $$};
+$waiter = IPC::Run::start([ 'psql', '-X', '-d', $node->connstr('postgres'), '-c', $larger ],
+	'<', \undef, '>', \$wait_out, '2>', \$wait_err, $timer);
+$node->poll_query_until('postgres',
+	"SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'DO%larger%' AND wait_event = 'Extension'");
+sql("SELECT migrate.create_index('larger', 'b'); SELECT migrate.resume('larger')");
+$waiter->finish;
+like($wait_err, qr/wait for each other.*Have the client send/s, 'a wait within a DO block is told so');
+is(completed('larger'), 't', 'then it is built');
+
 # An old snapshot holds the builder up; killed meanwhile, it leaves an invalid
 # index, and the next one begins anew.
 create('crash', 1000);
