@@ -25,8 +25,9 @@
  *   or a foreign key may make us look at rows of others. Such a wait ends after
  *   a moment with lock_not_available, by lock_timeout (which costs nothing where
  *   nothing waits), and the row counts as locked (attempt.c).
- * - TM_Updated and TM_Deleted mean that a writer came first. Every writer
- *   passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
+ * - TM_Updated and TM_Deleted mean that a writer came first; TM_SelfModified and
+ *   TM_Invisible, that it was the action of a foreign key that another row of this batch set
+ *   off. Every writer passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
  *   version refuses what would bypass it: that row is converted, or gone, or its
  *   conversion was deferred again and he has recorded it.
  *
@@ -427,14 +428,11 @@ migrate_mover_store(Mover *mover, HeapTuple row, Buffer buffer, HeapTuple formed
 		case TM_Updated:
 		case TM_Deleted:
 			return MOVE_GONE;
+
+			/* By ourselves: a foreign key's action on its own table came to it. */
 		case TM_SelfModified:
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-					 errmsg("row of table \"%s\" was changed by its own conversion",
-							RelationGetRelationName(mover->heap))));
-			break;
 		case TM_Invisible:
-			break;
+			return MOVE_GONE;
 	}
-	elog(ERROR, "attempted to convert an invisible row");
+	elog(ERROR, "unexpected state of a row that was to be converted");
 }
