@@ -323,6 +323,45 @@ SELECT (SELECT array_agg(id) FROM pr_zero) AS zero, (SELECT array_agg(id) FROM p
 SELECT row_key, sqlstate, message FROM migrate.failures WHERE relation = '"Pr ""K"'::regclass;
 SELECT detail FROM migrate.history WHERE migration = 'pr_k' AND event = 'complete';
 
+-- A session that runs it may be set to anything
+CREATE TABLE pr_any (id integer PRIMARY KEY, gone boolean);
+CREATE TABLE pr_any_step (id integer PRIMARY KEY REFERENCES pr_any ON DELETE CASCADE);
+CREATE TABLE pr_any_strict (id integer REFERENCES pr_any);
+CREATE TABLE pr_any_archive (LIKE pr_any, came text DEFAULT 'no trigger');
+CREATE FUNCTION came() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.came = 'a trigger'; RETURN new; END $$;
+CREATE TRIGGER came BEFORE INSERT ON pr_any_archive FOR EACH ROW EXECUTE FUNCTION came();
+INSERT INTO pr_any SELECT i, i <= 3 FROM generate_series(1, 4) i;
+INSERT INTO pr_any_step VALUES (1), (4);
+INSERT INTO pr_any_strict VALUES (2);
+SELECT migrate.define('pr_any', 'pr_any', add => 'x integer', up => 'x = id');
+SELECT migrate.set_prune('pr_any', 'gone', 'pr_any_archive');
+SELECT migrate.expand('pr_any');
+SET ROLE NONE;
+SET session_replication_role = replica;
+SET default_transaction_isolation = 'serializable';
+SET row_security = off;
+SET search_path = pg_temp;
+SET idle_in_transaction_session_timeout = '1ms';
+SET check_function_bodies = off;
+SET constraint_exclusion = on;
+SET quote_all_identifiers = on;
+CALL migrate.run('prune.pr_any');
+RESET quote_all_identifiers;
+RESET constraint_exclusion;
+RESET check_function_bodies;
+RESET idle_in_transaction_session_timeout;
+RESET row_security;
+RESET default_transaction_isolation;
+RESET session_replication_role;
+SET search_path = prune;
+SET default_transaction_read_only = on;
+CALL migrate.run('pr_any');
+RESET default_transaction_read_only;
+SET ROLE prune_owner;
+SELECT id, x, row_version FROM pr_any ORDER BY id;
+SELECT * FROM pr_any_archive ORDER BY id;
+SELECT * FROM pr_any_step ORDER BY id;
+
 -- A condition that fails in the middle of a function's query
 CREATE TABLE pr_middle_of (id integer PRIMARY KEY, a integer, wide text);
 INSERT INTO pr_middle_of SELECT i, i % 10, repeat('x', 1000) FROM generate_series(1, 1000) i;

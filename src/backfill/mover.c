@@ -193,6 +193,18 @@ limit_lock_waits(void)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+/*
+ * The triggers that keep foreign keys do so whatever the session is: in one that plays a
+ * replica (migrate.run) nobody else would see to it.
+ */
+static void
+keep_foreign_keys(void)
+{
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		(void) set_config_option("session_replication_role", "origin", PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 static TupleTableSlot *
 make_slot(Relation heap, const TupleTableSlotOps *ops)
 {
@@ -213,6 +225,7 @@ migrate_mover_open(Relation heap, Conversion *conversion)
 	mover->locked = table_slot_create(heap, NULL);
 	migrate_store_become_restricted(&mover->self, heap->rd_rel->relowner);
 	limit_lock_waits();
+	keep_foreign_keys();
 	open_executor(mover);
 	return mover;
 }
