@@ -115,8 +115,9 @@ sub check
 
 # ---- it goes on, whatever happens ----
 
-my $writers = start_writers();
+# (What is written before it is stale like the rest.)
 sql("SELECT migrate.expand('split')");
+my $writers = start_writers();
 for my $crash (1 .. $crashes)
 {
 	my $archived = $rows * 0.6 * ($crash - 0.5 + rand(0.5)) / ($crashes + 1);

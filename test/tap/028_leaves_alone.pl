@@ -81,7 +81,7 @@ if ($node->pg_version >= 16)
 	$subscriber->start;
 	for my $origin (qw(none any))
 	{
-		my $connection = $node->connstr('postgres');
+		my $connection = $node->connstr . ' dbname=postgres';
 		$subscriber->safe_psql('postgres', "CREATE DATABASE $origin");
 		$subscriber->safe_psql($origin, "CREATE TABLE accounts (id integer PRIMARY KEY, name text);
 			CREATE TABLE came (id integer);
