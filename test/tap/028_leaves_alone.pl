@@ -82,15 +82,15 @@ if ($node->pg_version >= 16)
 	for my $origin (qw(none any))
 	{
 		my $connection = $node->connstr . ' dbname=postgres';
-		$subscriber->safe_psql('postgres', "CREATE DATABASE $origin");
-		$subscriber->safe_psql($origin, "CREATE TABLE accounts (id integer PRIMARY KEY, name text);
+		$subscriber->safe_psql('postgres', "CREATE DATABASE origin_$origin");
+		$subscriber->safe_psql("origin_$origin", "CREATE TABLE accounts (id integer PRIMARY KEY, name text);
 			CREATE TABLE came (id integer);
 			CREATE FUNCTION come() RETURNS trigger LANGUAGE plpgsql AS
 				'BEGIN INSERT INTO public.came VALUES (new.id); RETURN new; END';
 			CREATE TRIGGER come BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION come();
 			ALTER TABLE accounts ENABLE ALWAYS TRIGGER come;
 			CREATE SUBSCRIPTION s_$origin CONNECTION '$connection' PUBLICATION names WITH (origin = $origin)");
-		$subscriber->wait_for_subscription_sync($node, "s_$origin", $origin);
+		$subscriber->wait_for_subscription_sync($node, "s_$origin", "origin_$origin");
 	}
 }
 
@@ -157,9 +157,9 @@ SKIP:
 	skip 'subscriptions cannot leave out an origin', 2 if !$subscriber;
 	sql("UPDATE accounts SET name = 'by hand' WHERE id = 5");
 	$node->wait_for_catchup("s_$_") for qw(none any);
-	is($subscriber->safe_psql('none', 'SELECT string_agg(id::text, \',\') FROM came'), 5,
+	is($subscriber->safe_psql('origin_none', 'SELECT string_agg(id::text, \',\') FROM came'), 5,
 		'a subscriber to no origin has what a user wrote');
-	is($subscriber->safe_psql('any', 'SELECT count(*) FROM came'), $rows + 1,
+	is($subscriber->safe_psql('origin_any', 'SELECT count(*) FROM came'), $rows + 1,
 		'one to any origin has the conversions, too');
 }
 
