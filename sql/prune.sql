@@ -275,6 +275,118 @@ SELECT tgrelid::regclass, tgenabled FROM pg_trigger WHERE tgname = 'migrate_prun
 SELECT migrate.unset_prune('pr_part');
 SELECT migrate.contract('pr_part');
 
+--
+-- Foreign keys of every kind: asked of many rows at once, or by their triggers; and nothing
+-- waits for the commit, not even what is reached by CASCADE
+--
+CREATE DOMAIN pr_number AS integer CHECK (value > 0);
+CREATE TABLE "Pr ""K" ("I d" pr_number PRIMARY KEY, a text, b bigint, c integer[] UNIQUE, gone boolean,
+	n numeric UNIQUE, UNIQUE (b, a));
+INSERT INTO "Pr ""K" SELECT i, 'a' || i % 2, i, ARRAY[i], i <= 20, nullif(i, 16) FROM generate_series(1, 21) i;
+CREATE TABLE "Pr ref" ("I d" bigint CONSTRAINT wide REFERENCES "Pr ""K",
+	a varchar, b integer, FOREIGN KEY (a, b) REFERENCES "Pr ""K" (a, b),
+	c integer[] REFERENCES "Pr ""K" (c) ON DELETE RESTRICT, n integer REFERENCES "Pr ""K" (n)
+	ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO "Pr ref" VALUES (1, 'a0', 2, ARRAY[3], 4), (5, 'a0', NULL, NULL, NULL);
+ALTER TABLE "Pr ref" ENABLE ROW LEVEL SECURITY;
+ALTER TABLE "Pr ref" FORCE ROW LEVEL SECURITY;
+CREATE TABLE pr_by (id integer, k integer REFERENCES "Pr ""K") PARTITION BY LIST (id);
+CREATE TABLE pr_by_1 (k integer, id integer);
+ALTER TABLE pr_by ATTACH PARTITION pr_by_1 FOR VALUES IN (1);
+INSERT INTO pr_by VALUES (1, 6);
+CREATE TABLE pr_zero (id integer DEFAULT 21 REFERENCES "Pr ""K" ON DELETE SET DEFAULT);
+INSERT INTO pr_zero VALUES (7);
+CREATE TABLE pr_step (id integer PRIMARY KEY, k integer REFERENCES "Pr ""K" ON DELETE CASCADE);
+CREATE TABLE pr_end (id integer REFERENCES pr_step DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO pr_step VALUES (1, 8), (2, 9);
+INSERT INTO pr_end VALUES (1);
+-- one comes when the row goes: by a trigger of the archive
+CREATE TABLE pr_k_archive (gone boolean, c integer[], id serial, n numeric, b bigint, "I d" integer, a text,
+	double bigint GENERATED ALWAYS AS (b * 2) STORED);
+ALTER TABLE pr_k_archive ALTER "I d" TYPE pr_number;
+CREATE FUNCTION refer_late() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF new."I d" = 10 THEN INSERT INTO prune.pr_by VALUES (1, 10); END IF;
+	IF new."I d" = 11 THEN DELETE FROM prune."Pr ""K" WHERE "I d" = 12; END IF;
+	IF new."I d" = 13 THEN UPDATE prune."Pr ""K" SET gone = false WHERE "I d" = 14; END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER refer_late AFTER INSERT ON pr_k_archive FOR EACH ROW EXECUTE FUNCTION refer_late();
+SELECT migrate.set_prune('"Pr ""K"', 'gone', 'pr_k_archive');
+SELECT migrate.define('pr_k', '"Pr ""K"', add => 'x integer', up => 'x = b * 3');
+SELECT migrate.expand('pr_k');
+CALL migrate.run('"Pr ""K"');
+SELECT "I d", gone, x, row_version FROM "Pr ""K" ORDER BY 1;
+SELECT count(*), array_agg("I d"::integer ORDER BY "I d") AS ids, bool_and(double = b * 2) AS whole FROM pr_k_archive;
+SELECT (SELECT array_agg(id) FROM pr_zero) AS zero, (SELECT array_agg(id) FROM pr_step) AS step,
+	(SELECT array_agg(k ORDER BY k) FROM pr_by) AS by;
+SELECT row_key, sqlstate, message FROM migrate.failures WHERE relation = '"Pr ""K"'::regclass;
+SELECT detail FROM migrate.history WHERE migration = 'pr_k' AND event = 'complete';
+
+-- Others refer to what a key reads as: where it is rewritten no row goes
+CREATE TABLE pr_key (email text PRIMARY KEY, gone boolean);
+CREATE TABLE pr_key_child (email text REFERENCES pr_key ON UPDATE CASCADE ON DELETE CASCADE);
+INSERT INTO pr_key VALUES ('A', true), ('B', true), ('C', false);
+INSERT INTO pr_key_child VALUES ('B');
+SELECT migrate.define('pr_key', 'pr_key', up => 'email = lower(email)');
+SELECT migrate.set_prune('pr_key', 'gone');
+SELECT migrate.expand('pr_key');
+INSERT INTO pr_key_child VALUES ('a');
+CALL migrate.run('pr_key');
+SELECT * FROM pr_key ORDER BY email;
+SELECT * FROM pr_key_child ORDER BY email;
+
+-- A session that runs it may be set to anything
+CREATE TABLE pr_any (id integer PRIMARY KEY, gone boolean);
+CREATE TABLE pr_any_step (id integer PRIMARY KEY REFERENCES pr_any ON DELETE CASCADE);
+CREATE TABLE pr_any_strict (id integer REFERENCES pr_any);
+CREATE TABLE pr_any_archive (LIKE pr_any, came text DEFAULT 'no trigger');
+CREATE FUNCTION came() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN new.came = 'a trigger'; RETURN new; END $$;
+CREATE TRIGGER came BEFORE INSERT ON pr_any_archive FOR EACH ROW EXECUTE FUNCTION came();
+INSERT INTO pr_any SELECT i, i <= 3 FROM generate_series(1, 4) i;
+INSERT INTO pr_any_step VALUES (1), (4);
+INSERT INTO pr_any_strict VALUES (2);
+SELECT migrate.define('pr_any', 'pr_any', add => 'x integer', up => 'x = id');
+SELECT migrate.set_prune('pr_any', 'gone', 'pr_any_archive');
+SELECT migrate.expand('pr_any');
+SET ROLE NONE;
+SET session_replication_role = replica;
+SET default_transaction_isolation = 'serializable';
+SET row_security = off;
+SET search_path = pg_temp;
+SET idle_in_transaction_session_timeout = '1ms';
+SET check_function_bodies = off;
+SET constraint_exclusion = on;
+SET quote_all_identifiers = on;
+CALL migrate.run('prune.pr_any');
+RESET quote_all_identifiers;
+RESET constraint_exclusion;
+RESET check_function_bodies;
+RESET idle_in_transaction_session_timeout;
+RESET row_security;
+RESET default_transaction_isolation;
+RESET session_replication_role;
+SET search_path = prune;
+SET default_transaction_read_only = on;
+CALL migrate.run('pr_any');
+RESET default_transaction_read_only;
+SET ROLE prune_owner;
+SELECT id, x, row_version FROM pr_any ORDER BY id;
+SELECT * FROM pr_any_archive ORDER BY id;
+SELECT * FROM pr_any_step ORDER BY id;
+
+-- A condition that fails in the middle of a function's query
+CREATE TABLE pr_middle_of (id integer PRIMARY KEY, a integer, wide text);
+INSERT INTO pr_middle_of SELECT i, i % 10, repeat('x', 1000) FROM generate_series(1, 1000) i;
+CREATE FUNCTION divides(integer) RETURNS boolean LANGUAGE sql STABLE
+	AS 'SELECT 10 / $1 = 5 FROM (VALUES (1)) v LIMIT (SELECT count(*) FROM prune.pr_hold)';
+SELECT migrate.define('pr_middle_of', 'pr_middle_of', add => 'b integer', up => 'b = a');
+SELECT migrate.set_prune('pr_middle_of', 'divides(a)');
+SELECT migrate.expand('pr_middle_of');
+CALL migrate.run('pr_middle_of');
+SELECT count(*), count(*) FILTER (WHERE a = 2) AS to_be_pruned FROM pr_middle_of;
+SELECT count(*), min(message), max(message) FROM migrate.failures WHERE relation = 'pr_middle_of'::regclass;
+
 RESET client_min_messages;
 SET ROLE NONE;
 SET client_min_messages = warning;

@@ -97,6 +97,17 @@ compat_move_permissions(Query *to, RangeTblEntry *rte, const Query *from)
 #endif
 }
 
+/* Is it a foreign key with PERIOD? */
+static inline bool
+compat_constraint_has_period(HeapTuple constraint)
+{
+#if PG_VERSION_NUM >= 180000
+	return ((Form_pg_constraint) GETSTRUCT(constraint))->conperiod;
+#else
+	return false;
+#endif
+}
+
 /* The RETURNING clause of a raw statement. */
 #if PG_VERSION_NUM >= 180000
 #define compat_returning(statement) ((void *) (statement)->returningClause)

@@ -243,18 +243,18 @@ migrate_shmem_note_block(Oid heap, BlockNumber block)
 /* Others are for who converts another part of the heap, and cost nothing. */
 bool
 migrate_shmem_take_noted_block(Oid heap, BlockNumber first, BlockNumber from, BlockNumber to,
-							   BlockNumber *block)
+							   int *place, BlockNumber *block)
 {
 	uint32		tag = heap_tag(heap);
 
-	for (int i = 0; migrate_shared != NULL && i < MIGRATE_NOTED_BLOCKS; i++)
+	while (migrate_shared != NULL && *place < MIGRATE_NOTED_BLOCKS)
 	{
-		pg_atomic_uint64 *place = &migrate_shared->noted_blocks[i];
-		uint64		note = pg_atomic_read_u64(place);
+		pg_atomic_uint64 *noted = &migrate_shared->noted_blocks[(*place)++];
+		uint64		note = pg_atomic_read_u64(noted);
 
 		*block = (BlockNumber) note;
 		if (note >> 32 != tag || *block < first || *block >= to ||
-			!pg_atomic_compare_exchange_u64(place, &note, 0))
+			!pg_atomic_compare_exchange_u64(noted, &note, 0))
 			continue;
 		if (*block >= from)
 			return true;

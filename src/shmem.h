@@ -115,9 +115,11 @@ extern void migrate_shmem_note_block(Oid heap, BlockNumber block);
 /*
  * Take a block of the heap, from "from" to before "to", that was noted. Notes of blocks
  * from "first" on that come before are dropped: nothing more can be done there for now.
+ * "place" is 0 to begin with, and goes over all notes once: one that is made again by
+ * then, since the block has rows that cannot be converted, is for the next time.
  */
 extern bool migrate_shmem_take_noted_block(Oid heap, BlockNumber first, BlockNumber from,
-										   BlockNumber to, BlockNumber *block);
+										   BlockNumber to, int *place, BlockNumber *block);
 extern bool migrate_shmem_has_noted_block(Oid heap);
 
 /* This session is pinned to a release; NULL or empty: no longer. */

@@ -19,8 +19,9 @@
  * more of them than a page has rows.
  *
  * A row to be pruned (prune.c) is not formed, and is removed where the others are stored.
- * If rows of other tables refuse to let it go, that is an error like those: row by row
- * it is tried once more, and converted.
+ * Those that others refer to are looked for before, and formed. If it is found out only
+ * after the removal, that is an error like those: row by row it is tried once more, and
+ * converted.
  *
  * Errors that say nothing about a row (a cancel, a full disk, no memory) are
  * raised. A deadlock, a lock_timeout (a unique index or a foreign key made the
@@ -67,6 +68,7 @@ typedef struct Handful
 	StaleRow	rows[MAX_ROWS];
 	int			nrows;
 	int			row;			/* which is being formed */
+	bool		is_again;		/* of those that are not to be pruned after all */
 	const char *culprit;		/* the migration whose expression failed; NULL: none */
 	int			growth;			/* of the last row that was formed, in bytes */
 	Size		bytes;			/* of all that were formed */
@@ -303,6 +305,7 @@ take_up_pages(Pass *pass)
 	BlockNumber block;
 
 	handful->npages = handful->nrows = handful->row = 0;
+	handful->is_again = false;
 	handful->bytes = 0;
 	while (has_room(handful) && rows_allowed(pass) > 0 &&
 		   migrate_window_next(pass->window, &block, pass->limit))
@@ -351,6 +354,15 @@ leave_rest(Handful *handful)
 		leave_page(handful);
 }
 
+static bool
+is_to_be_formed(Pass *pass, StaleRow *row)
+{
+	if (pass->handful->is_again || row->referenced)
+		return row->referenced;
+	row->prune = migrate_pruner_judge(pass->batch->pruner, &row->tuple);
+	return !row->prune;
+}
+
 static void
 form_row(Pass *pass)
 {
@@ -359,14 +371,7 @@ form_row(Pass *pass)
 	MemoryContext old;
 	HeapTuple	formed;
 
-	if (!row->referenced)
-	{
-		PruneVerdict verdict = migrate_pruner_judge(pass->batch->pruner, &row->tuple);
-
-		row->prune = verdict == PRUNE_ROW;
-		row->referenced = verdict == PRUNE_REFERENCED;
-	}
-	if (row->prune)
+	if (!is_to_be_formed(pass, row))
 	{
 		handful->row++;
 		return;
@@ -430,6 +435,23 @@ form_what_can_be_formed(Pass *pass)
 	}
 }
 
+/*
+ * Of the rows to be pruned there may be some that others refer to: form those. To ask
+ * for them one by one would cost more than all the rest.
+ */
+static bool
+begin_again(Pass *pass)
+{
+	Handful    *handful = pass->handful;
+
+	pass->block = handful->pages[0].block;
+	if (!migrate_pruner_spare(pass->batch->pruner, handful->rows, handful->nrows))
+		return false;
+	handful->is_again = true;
+	handful->row = 0;
+	return true;
+}
+
 /* ---- storing ---- */
 
 static MoveResult
@@ -477,6 +499,7 @@ store_rows(Pass *pass)
 				break;
 		}
 	}
+	migrate_pruner_confirm(pass->batch->pruner, &pass->block);
 }
 
 static void
@@ -485,6 +508,8 @@ convert_pages(Pass *pass)
 	while (take_up_pages(pass))
 	{
 		form_what_can_be_formed(pass);
+		if (begin_again(pass))
+			form_what_can_be_formed(pass);
 		store_rows(pass);
 		put_down_pages(pass);
 		if (migrate_attempt_is_over(pass->batch))
@@ -516,6 +541,8 @@ convert_row(void *context)
 
 	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
 	form_rows(pass);
+	if (begin_again(pass))
+		form_rows(pass);
 	store_rows(pass);
 	migrate_mover_close(pass->mover);
 }
@@ -532,6 +559,7 @@ try_row(Pass *pass, const StaleRow *row)
 	handful->rows[0] = *row;
 	handful->nrows = 1;
 	handful->row = 0;
+	handful->is_again = false;
 	handful->culprit = NULL;
 	error = try(batch, convert_row, pass);
 	if (error == NULL)

@@ -25,8 +25,9 @@
  *   or a foreign key may make us look at rows of others. Such a wait ends after
  *   a moment with lock_not_available, by lock_timeout (which costs nothing where
  *   nothing waits), and the row counts as locked (attempt.c).
- * - TM_Updated and TM_Deleted mean that a writer came first. Every writer
- *   passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
+ * - TM_Updated and TM_Deleted mean that a writer came first; TM_SelfModified and
+ *   TM_Invisible, that it was the action of a foreign key that another row of this batch set
+ *   off. Every writer passes the trigger, which is ENABLE ALWAYS, and the CHECK on the row
  *   version refuses what would bypass it: that row is converted, or gone, or its
  *   conversion was deferred again and he has recorded it.
  *
@@ -227,6 +228,18 @@ limit_lock_waits(void)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+/*
+ * The triggers that keep foreign keys do so whatever the session is: in one that plays a
+ * replica (migrate.run) nobody else would see to it.
+ */
+static void
+keep_foreign_keys(void)
+{
+	if (SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
+		(void) set_config_option("session_replication_role", "origin", PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+}
+
 static TupleTableSlot *
 make_slot(Relation heap, const TupleTableSlotOps *ops)
 {
@@ -247,6 +260,7 @@ migrate_mover_open(Relation heap, Conversion *conversion)
 	mover->locked = table_slot_create(heap, NULL);
 	migrate_store_become_restricted(&mover->self, heap->rd_rel->relowner);
 	limit_lock_waits();
+	keep_foreign_keys();
 	open_executor(mover);
 	return mover;
 }
@@ -463,14 +477,11 @@ migrate_mover_store(Mover *mover, HeapTuple row, Buffer buffer, HeapTuple formed
 		case TM_Updated:
 		case TM_Deleted:
 			return MOVE_GONE;
+
+			/* By ourselves: a foreign key's action on its own table came to it. */
 		case TM_SelfModified:
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-					 errmsg("row of table \"%s\" was changed by its own conversion",
-							RelationGetRelationName(mover->heap))));
-			break;
 		case TM_Invisible:
-			break;
+			return MOVE_GONE;
 	}
-	elog(ERROR, "attempted to convert an invisible row");
+	elog(ERROR, "unexpected state of a row that was to be converted");
 }

@@ -21,21 +21,25 @@
  * same subtransaction: both are done, or neither.
  *
  * Below the executor: no user trigger of the pruned table fires, and no policy hides
- * rows. The triggers that keep foreign keys do fire, at once, each row by itself: they
- * refuse (NO ACTION, RESTRICT), or carry on (CASCADE, SET NULL) as statements on the
- * tables that refer, with their triggers. A row that they refuse to let go is converted
- * instead: at once where that is foreseen (referrers.c), else when they do (attempt.c).
- * INSERT into the archive is an ordinary statement of the owner's, with triggers, policies
- * and routing to partitions.
+ * rows. The triggers that keep foreign keys do fire, each row by itself, where they carry on
+ * (CASCADE, SET NULL) as statements on the tables that refer, with their triggers. What
+ * would refuse (NO ACTION, RESTRICT) is asked of many rows at once, after they were removed
+ * (referrers.c). A row that others refer to is converted instead: at once where that is
+ * foreseen, else when it is found (attempt.c). INSERT into the archive is an ordinary
+ * statement of the owner's, with triggers, policies and routing to partitions.
+ *
+ * Nothing is left to be checked at the commit, where it would take the whole batch with it:
+ * all constraints are immediate, those of tables that are reached by CASCADE too.
  *
  * The condition and the INSERT are the managed table's owner's, and run as him, restricted;
  * the heap may be a partition that has another owner.
  *
- * Evaluators are made anew where the subtransaction that made them has ended: an error
- * may have left them in any state.
+ * Evaluators are made anew in each subtransaction: an error may have left them in any
+ * state.
  */
 #include "postgres.h"
 
+#include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_trigger.h"
@@ -71,11 +75,13 @@ struct Pruner
 	char	   *insert;
 	SPIPlanPtr	plan;			/* of that; NULL: not made yet */
 	bool		has_references; /* there are triggers to fire */
-	List	   *referrers;		/* those that may refuse */
+	List	   *referrers;		/* those that may refuse, and are asked many rows at once */
+	bool		spares_all;		/* a key that others may refer to is rewritten */
+	bool		is_one_owner;	/* of the heap and of the managed table */
 	bool		is_deleting;	/* for who catches an error */
 	MemoryContext context;
 
-	/* Good while "subxact" is active. */
+	/* Good in "subxact", and not in one within it. */
 	SubTransactionId subxact;
 	MemoryContext scratch;
 	ExprContext *econtext;
@@ -83,6 +89,9 @@ struct Pruner
 	List	   *value_states;
 	TupleTableSlot *row;
 	TupleTableSlot *locked;
+	List	   *removed;		/* rows (HeapTuple) of which it is to be confirmed */
+	EState	   *estate;			/* for triggers; NULL: not made yet */
+	ResultRelInfo *relinfo;
 };
 
 /* ---- what is asked for ---- */
@@ -201,12 +210,43 @@ is_internal_after_delete(const Trigger *trigger)
 }
 
 static bool
-has_references(const TriggerDesc *triggers)
+is_to_fire(const Trigger *trigger, List *referrers)
+{
+	return is_internal_after_delete(trigger) && !migrate_referrers_stand_for(referrers, trigger);
+}
+
+static bool
+has_references(const TriggerDesc *triggers, List *referrers)
 {
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (is_internal_after_delete(&triggers->triggers[i]))
+		if (is_to_fire(&triggers->triggers[i], referrers))
 			return true;
 	return false;
+}
+
+/*
+ * Others refer to what a key reads as, and a foreign key's trigger knows of a deleted row
+ * only what was stored. So where the two differ rows are converted, and none is deleted.
+ */
+static bool
+rewrites_a_key(Relation heap, Conversion *conversion)
+{
+	Bitmapset  *keys = RelationGetIndexAttrBitmap(heap, INDEX_ATTR_BITMAP_KEY);
+	int			key = -1;
+
+	while ((key = bms_next_member(keys, key)) >= 0)
+		if (migrate_conversion_reading(conversion, 0, key + FirstLowInvalidHeapAttributeNumber))
+			return true;
+	return false;
+}
+
+/* To the end of the transaction, which is all ours. */
+static void
+check_constraints_at_once(void)
+{
+	ConstraintsSetStmt *all_immediate = makeNode(ConstraintsSetStmt);
+
+	AfterTriggerSetState(all_immediate);
 }
 
 bool
@@ -226,9 +266,13 @@ migrate_pruner_open(Pruner **result, Relation heap, Conversion *conversion)
 	pruner->desc = CreateTupleDescCopyConstr(RelationGetDescr(heap));
 	pruner->condition = migrate_expression_replace_columns((Expr *) condition, as_it_reads,
 														   conversion);
-	pruner->has_references = has_references(heap->trigdesc);
 	pruner->referrers = migrate_referrers_find(heap);
+	pruner->has_references = has_references(heap->trigdesc, pruner->referrers);
+	pruner->spares_all = (pruner->has_references || pruner->referrers != NIL) &&
+		rewrites_a_key(heap, conversion);
+	pruner->is_one_owner = heap->rd_rel->relowner == conversion->owner;
 	pruner->context = CurrentMemoryContext;
+	check_constraints_at_once();
 	return open_archive(pruner);
 }
 
@@ -254,18 +298,28 @@ make_evaluators(Pruner *pruner)
 		pruner->value_states = lappend(pruner->value_states,
 									   ExecInitExpr(expression_planner(copyObject(lfirst(lc))),
 													NULL));
+	pruner->removed = NIL;
+	pruner->estate = NULL;
 	pruner->subxact = GetCurrentSubTransactionId();
 	MemoryContextSwitchTo(old);
 }
 
-/* The owner's code is about to run on a row. */
+/* The owner's code is about to run on a row. The mover has become the heap's owner. */
 static void
 begin_row(Pruner *pruner, StoreIdentity *self)
 {
-	migrate_store_become_restricted(self, pruner->conversion->owner);
-	if (!SubTransactionIsActive(pruner->subxact))
+	if (!pruner->is_one_owner)
+		migrate_store_become_restricted(self, pruner->conversion->owner);
+	if (pruner->subxact != GetCurrentSubTransactionId())
 		make_evaluators(pruner);
 	ResetExprContext(pruner->econtext);
+}
+
+static void
+end_row(const Pruner *pruner, const StoreIdentity *self)
+{
+	if (!pruner->is_one_owner)
+		migrate_store_become_self(self);
 }
 
 static bool
@@ -279,20 +333,48 @@ evaluate_condition(Pruner *pruner, TupleTableSlot *row)
 	return !isnull && DatumGetBool(value);
 }
 
-PruneVerdict
+bool
 migrate_pruner_judge(Pruner *pruner, HeapTuple row)
 {
 	StoreIdentity self;
-	PruneVerdict result;
+	bool		result;
 
 	if (pruner == NULL)
-		return PRUNE_NOT;
+		return false;
 	begin_row(pruner, &self);
 	ExecStoreHeapTuple(row, pruner->row, false);
-	result = !evaluate_condition(pruner, pruner->row) ? PRUNE_NOT
-		: migrate_referrers_hold(pruner->referrers, pruner->row) ? PRUNE_REFERENCED : PRUNE_ROW;
+	result = evaluate_condition(pruner, pruner->row);
 	ExecClearTuple(pruner->row);
-	migrate_store_become_self(&self);
+	end_row(pruner, &self);
+	return result;
+}
+
+/* ---- who is referred to ---- */
+
+bool
+migrate_pruner_spare(Pruner *pruner, StaleRow *rows, int nrows)
+{
+	HeapTuple  *asked;
+	bool	   *held;
+	int			n = 0;
+	bool		result = false;
+
+	if (pruner == NULL || (pruner->referrers == NIL && !pruner->spares_all))
+		return false;
+	asked = palloc(nrows * sizeof(HeapTuple));
+	for (int i = 0; i < nrows; i++)
+		if (rows[i].prune)
+			asked[n++] = &rows[i].tuple;
+	held = migrate_referrers_hold(pruner->referrers, pruner->desc, asked, n);
+	for (int i = 0, place = 0; i < nrows; i++)
+	{
+		if (!rows[i].prune || (!held[place++] && !pruner->spares_all))
+			continue;
+		rows[i].prune = false;
+		rows[i].referenced = result = true;
+	}
+	pfree(held);
+	pfree(asked);
 	return result;
 }
 
@@ -362,45 +444,56 @@ archive_row(Pruner *pruner)
 /* ---- deleting ---- */
 
 static void
-keep_internal_triggers(ResultRelInfo *relinfo)
+keep_triggers_to_fire(ResultRelInfo *relinfo, List *referrers)
 {
 	TriggerDesc *triggers = relinfo->ri_TrigDesc;
 	int			kept = 0;
 
 	for (int i = 0; i < triggers->numtriggers; i++)
-		if (is_internal_after_delete(&triggers->triggers[i]))
+		if (is_to_fire(&triggers->triggers[i], referrers))
 			triggers->triggers[kept++] = triggers->triggers[i];
 	triggers->numtriggers = kept;
 	triggers->trig_delete_after_row = true;
 	triggers->trig_delete_old_table = false;
 }
 
-/*
- * Have the foreign keys of other tables see to it that the row is gone, at once: the
- * mover has taken care that none of them waits for the commit.
- */
+static void
+open_executor(Pruner *pruner)
+{
+	MemoryContext old = MemoryContextSwitchTo(pruner->scratch);
+
+	pruner->estate = CreateExecutorState();
+	MemoryContextSwitchTo(pruner->estate->es_query_cxt);
+	pruner->relinfo = makeNode(ResultRelInfo);
+	InitResultRelInfo(pruner->relinfo, pruner->heap, 1, NULL, 0);
+	keep_triggers_to_fire(pruner->relinfo, pruner->referrers);
+	pruner->estate->es_opened_result_relations = list_make1(pruner->relinfo);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+close_executor(Pruner *pruner)
+{
+	if (pruner->estate == NULL)
+		return;
+	ExecResetTupleTable(pruner->estate->es_tupleTable, false);
+	ExecCloseResultRelations(pruner->estate);
+	FreeExecutorState(pruner->estate);
+	pruner->estate = NULL;
+}
+
+/* Have foreign keys carry on, at once, and those that are left to their triggers refuse. */
 static void
 fire_references(Pruner *pruner, ItemPointer tid)
 {
-	EState	   *estate;
-	ResultRelInfo *relinfo;
-	MemoryContext old;
-
 	if (!pruner->has_references)
 		return;
-	estate = CreateExecutorState();
-	old = MemoryContextSwitchTo(estate->es_query_cxt);
-	relinfo = makeNode(ResultRelInfo);
-	InitResultRelInfo(relinfo, pruner->heap, 1, NULL, 0);
-	keep_internal_triggers(relinfo);
-	estate->es_opened_result_relations = list_make1(relinfo);
+	if (pruner->estate == NULL)
+		open_executor(pruner);
+	ResetPerTupleExprContext(pruner->estate);
 	AfterTriggerBeginQuery();
-	ExecARDeleteTriggers(estate, relinfo, tid, NULL, NULL, false);
-	AfterTriggerEndQuery(estate);
-	MemoryContextSwitchTo(old);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	ExecCloseResultRelations(estate);
-	FreeExecutorState(estate);
+	ExecARDeleteTriggers(pruner->estate, pruner->relinfo, tid, NULL, NULL, false);
+	AfterTriggerEndQuery(pruner->estate);
 }
 
 static void
@@ -437,12 +530,14 @@ lock_row(Pruner *pruner, ItemPointer tid)
 			return MOVE_LOCKED;
 		case TM_Updated:
 		case TM_Deleted:
-		case TM_SelfModified:	/* by the removal of another row, as CASCADE goes */
 			return MOVE_GONE;
+
+			/* By ourselves: CASCADE from another row, or a trigger of the archive. */
+		case TM_SelfModified:
 		case TM_Invisible:
-			break;
+			return MOVE_GONE;
 	}
-	elog(ERROR, "attempted to prune an invisible row");
+	elog(ERROR, "unexpected state of a row that was to be pruned");
 }
 
 /* Of what is not to be pruned any more we come by again, to convert it. */
@@ -454,6 +549,16 @@ remove_locked(Pruner *pruner, ItemPointer tid)
 	archive_row(pruner);
 	delete_row(pruner, tid);
 	return MOVE_DONE;
+}
+
+static void
+note_removed(Pruner *pruner, HeapTuple row)
+{
+	MemoryContext old = MemoryContextSwitchTo(pruner->scratch);
+
+	if (pruner->referrers != NIL)
+		pruner->removed = lappend(pruner->removed, row);
+	MemoryContextSwitchTo(old);
 }
 
 MoveResult
@@ -473,8 +578,61 @@ migrate_pruner_remove(Pruner *pruner, HeapTuple row)
 		PopActiveSnapshot();
 	}
 	ExecClearTuple(pruner->locked);
-	migrate_store_become_self(&self);
+	if (result == MOVE_DONE)
+		note_removed(pruner, row);
+	end_row(pruner, &self);
 	return result;
+}
+
+/* ---- were they referred to? ---- */
+
+static void
+refuse_removal(const Pruner *pruner)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+			 errmsg("a row of table \"%s\" cannot be pruned",
+					RelationGetRelationName(pruner->heap)),
+			 errdetail("Rows of another table refer to it.")));
+}
+
+static void
+confirm(Pruner *pruner, BlockNumber *block)
+{
+	int			n = list_length(pruner->removed);
+	HeapTuple  *rows = palloc(n * sizeof(HeapTuple));
+	ListCell   *lc;
+	bool	   *held;
+
+	foreach(lc, pruner->removed)
+		rows[foreach_current_index(lc)] = lfirst(lc);
+	*block = ItemPointerGetBlockNumber(&rows[0]->t_self);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	pruner->is_deleting = true;
+	held = migrate_referrers_hold(pruner->referrers, pruner->desc, rows, n);
+	for (int i = 0; i < n; i++)
+	{
+		*block = ItemPointerGetBlockNumber(&rows[i]->t_self);
+		if (held[i])
+			refuse_removal(pruner);
+	}
+	pruner->is_deleting = false;
+	PopActiveSnapshot();
+	pfree(held);
+	pfree(rows);
+}
+
+void
+migrate_pruner_confirm(Pruner *pruner, BlockNumber *block)
+{
+	if (pruner == NULL || pruner->subxact != GetCurrentSubTransactionId())
+		return;					/* nothing was removed */
+	if (pruner->removed != NIL && pruner->referrers != NIL)
+		confirm(pruner, block);
+	list_free(pruner->removed);
+	pruner->removed = NIL;
+	close_executor(pruner);
 }
 
 bool

@@ -11,6 +11,7 @@
 #include "utils/rel.h"
 
 #include "backfill/mover.h"
+#include "backfill/page.h"
 #include "convert/conversion.h"
 
 typedef struct Pruner Pruner;
@@ -29,20 +30,23 @@ extern Node *migrate_prune_condition(Relation rel);
 /* The archive of a managed table; InvalidOid: rows are deleted. */
 extern Oid	migrate_prune_archive(Oid root);
 
-typedef enum PruneVerdict
-{
-	PRUNE_NOT,
-	PRUNE_ROW,
-	PRUNE_REFERENCED			/* it is to go, but others refer to it: convert it */
-} PruneVerdict;
+/*
+ * All within what migrate_mover_open() begins, under a snapshot, of rows that were found in
+ * pages that are pinned. Is the row to be pruned?
+ */
+extern bool migrate_pruner_judge(Pruner *pruner, HeapTuple row);
+
+/* Have those that others refer to be converted instead; false where there are none. */
+extern bool migrate_pruner_spare(Pruner *pruner, StaleRow *rows, int nrows);
+
+/* Remove it: if nobody holds it and it is still to be pruned then. */
+extern MoveResult migrate_pruner_remove(Pruner *pruner, HeapTuple row);
 
 /*
- * Both within what migrate_mover_open() begins, under a snapshot. Is the row, which was
- * found in a page that is pinned, to be pruned? And if so, remove it: if nobody holds it
- * and it is still to be pruned then.
+ * To be called before the subtransaction ends in which rows were removed. Raises an error
+ * where others refer to one of them; it is in "block", or else not before that.
  */
-extern PruneVerdict migrate_pruner_judge(Pruner *pruner, HeapTuple row);
-extern MoveResult migrate_pruner_remove(Pruner *pruner, HeapTuple row);
+extern void migrate_pruner_confirm(Pruner *pruner, BlockNumber *block);
 
 /* Removing it has raised that error: is it that other rows refer to it? */
 extern bool migrate_pruner_was_referenced(const Pruner *pruner, const ErrorData *error);

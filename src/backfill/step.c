@@ -136,24 +136,41 @@ init_batch(Batch *batch, Backfill *backfill, Relation heap, Conversion *conversi
 	batch->deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), batch_time);
 }
 
+/* Of a page that has no room for all of its rows some are taken up again. */
+static bool
+convert_block(Batch *batch, BlockNumber block)
+{
+	int64		before;
+
+	do
+	{
+		before = batch->converted;
+		if (migrate_attempt_block(batch, block))
+			return true;
+	} while (batch->converted > before && !migrate_attempt_is_over(batch));
+	return false;
+}
+
 /*
  * Blocks that reads have noted come before the others, out of turn: the round
  * comes by there all the same, and deals with what is left behind. One that is
- * not finished for lack of rows allowed goes on being noted.
+ * not finished for lack of rows allowed goes on being noted. None is taken up twice in
+ * a batch: rows that cannot be converted may be read, and noted, all the time.
  */
 static void
 convert_noted(Batch *batch, const Progress *progress)
 {
 	Oid			heap_oid = RelationGetRelid(batch->heap);
 	BlockNumber block;
+	int			place = 0;
 
 	while (!migrate_attempt_is_over(batch) &&
 		   migrate_shmem_take_noted_block(heap_oid, progress->part.first, progress->next_block,
-										  progress->end_block, &block))
+										  progress->end_block, &place, &block))
 	{
 		char	   *before = migrate_failure_snapshot();
 
-		if (migrate_attempt_block(batch, block))
+		if (convert_block(batch, block))
 			migrate_failure_forget_tried(heap_oid, block, block + 1, before);
 		else
 			migrate_shmem_note_block(heap_oid, block);

@@ -17,6 +17,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 #include "catalog/migration.h"
@@ -94,8 +95,18 @@ migrate_migration_supported_name(const char *version_column)
 char *
 migrate_migration_proof_text(const Migration *migration, const char *version_column)
 {
-	return migration->proof != NULL ? migration->proof
-		: psprintf("(%s >= %d)", quote_identifier(version_column), migration->version);
+	int			guc_nestlevel;
+	char	   *text;
+
+	if (migration->proof != NULL)
+		return migration->proof;
+	/* As the store reads the server's text. */
+	guc_nestlevel = NewGUCNestLevel();
+	(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	text = psprintf("(%s >= %d)", quote_identifier(version_column), migration->version);
+	AtEOXact_GUC(false, guc_nestlevel);
+	return text;
 }
 
 /* ---- reading ---- */

@@ -210,6 +210,7 @@ migrate_run_tables(Oid relid, int64 max_rows, int64 *converted, int64 *remaining
 	ListCell   *lc;
 
 	PreventCommandDuringRecovery("migrate.run()");
+	PreventCommandIfReadOnly("migrate.run()");
 	migrate_migration_check_preloaded();
 	*converted = 0;
 	*remaining = 0;

@@ -117,11 +117,14 @@ sql("ALTER DATABASE second SET $_")
   "default_transaction_read_only = on", "default_transaction_isolation = 'serializable'",
   "search_path = 'nowhere'", "idle_in_transaction_session_timeout = '1ms'",
   "session_replication_role = replica", "row_security = off",
-  "log_statement = 'all'", "role = 'powerless'",
+  "log_statement = 'all'", "role = 'powerless'", "idle_session_timeout = '1ms'",
+  "default_transaction_deferrable = on", "quote_all_identifiers = on",
+  "standard_conforming_strings = off", "array_nulls = off", "transform_null_equals = on",
+  "DateStyle = 'SQL, DMY'", "extra_float_digits = -15", "lc_messages = 'C'",
   sql("SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'") ? "transaction_timeout = '1ms'" : ();
 # To undo a timeout by a SET may take longer than it allows.
 my $has_transaction_timeout = sql("SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'");
-my $patient = '-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0'
+my $patient = '-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 -c idle_session_timeout=0'
   . ($has_transaction_timeout ? ' -c transaction_timeout=0' : '');
 my $friendly = "SET default_transaction_read_only = off;
 	SET default_transaction_isolation = 'read committed'; SET search_path = public;
