@@ -87,8 +87,6 @@ take_step(Advance *advance)
 {
 	AdvanceStatus status;
 
-	advance->backfill.sessions = advance->backfill.meter.sharers =
-		migrate_shmem_count_workers(advance->backfill.root);
 	migrate_session_begin_transaction();
 	report_activity(advance->backfill.root, advance->backfill.held_by);
 	status = migrate_advance_step(advance);
