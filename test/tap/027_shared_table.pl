@@ -261,5 +261,14 @@ for my $name (sort keys %given)
 	  : is($converted, $rows, "$name: each row once");
 }
 
+# The blocks of two parts, given back.
+make('shrunk');
+divide('shrunk');
+sql(q{DELETE FROM shrunk WHERE ctid >= '(400,0)'; VACUUM shrunk});
+is(sql("SELECT pg_relation_size('shrunk') / 8192 < (SELECT min(first_block) FROM migrate.backfill
+	WHERE root = 'shrunk'::regclass AND first_block > 0)"), 't', 'shrunk: two parts are beyond its end');
+is((run_together('shrunk', 3))[1], '', 'shrunk: nobody fails');
+is_complete('shrunk', 'b = a * 10', sql('SELECT count(*) FROM shrunk'));
+
 $node->stop;
 done_testing();
