@@ -245,3 +245,25 @@ SELECT migrate.forget(name) FROM migrate.migration
 DROP TABLE in_place_users, in_place_twice, in_place_fail, in_place_chain, in_place_sum, in_place_back, in_place_end, in_place_rls, in_place_parted, in_place_kept;
 DROP SCHEMA in_place CASCADE;
 DROP ROLE in_place_reader, in_place_owner_role;
+
+-- Rows that a unique index refuses, here and there, at the end of pages, and many in a page:
+-- they alone are left.
+CREATE TABLE clashing (id integer PRIMARY KEY, email text UNIQUE);
+INSERT INTO clashing
+	SELECT i, CASE WHEN i % 100 = 0 OR i % 157 = 0 OR (i BETWEEN 2001 AND 2081 AND i % 2 = 1)
+				   THEN 'A' || (i + 1) ELSE 'a' || i END
+	FROM generate_series(1, 4000) AS i;
+SELECT migrate.define('clashing', 'clashing', up => 'email = lower(email)');
+SELECT migrate.expand('clashing');
+CALL migrate.run('clashing');
+SELECT count(*) AS stale, array_agg(id ORDER BY id) = (SELECT array_agg((row_key ->> 'id')::integer ORDER BY (row_key ->> 'id')::integer)
+		FROM migrate.failures WHERE relation = 'clashing'::regclass) AS recorded
+FROM clashing WHERE row_version < 2;
+SELECT sqlstate, max(attempts) FROM migrate.failures WHERE relation = 'clashing'::regclass GROUP BY 1;
+UPDATE clashing SET email = 'b' || id WHERE row_version < 2;
+SELECT migrate.retry('clashing') > 0 AS again;
+CALL migrate.run('clashing');
+SELECT state FROM migrate.status WHERE name = 'clashing';
+SELECT migrate.rollback('clashing', discard => true);
+SELECT migrate.forget('clashing');
+DROP TABLE clashing;

@@ -39,9 +39,21 @@ waiters_size(void)
 }
 
 static Size
+pins_size(void)
+{
+	return MAXALIGN(mul_size(COMPAT_BACKEND_COUNT, sizeof(PinSlot)));
+}
+
+static Size
+converters_size(void)
+{
+	return mul_size(COMPAT_BACKEND_COUNT, sizeof(ConverterSlot));
+}
+
+static Size
 shared_size(void)
 {
-	return add_size(waiters_size(), mul_size(COMPAT_BACKEND_COUNT, sizeof(PinSlot)));
+	return add_size(waiters_size(), add_size(pins_size(), converters_size()));
 }
 
 static void
@@ -63,7 +75,9 @@ initialize(void)
 		pg_atomic_init_u64(&migrate_shared->noted_blocks[i], 0);
 	migrate_shared->nbackends = COMPAT_BACKEND_COUNT;
 	migrate_shared->pins = (PinSlot *) ((char *) migrate_shared + waiters_size());
-	memset(migrate_shared->pins, 0, COMPAT_BACKEND_COUNT * sizeof(PinSlot));
+	migrate_shared->converters =
+		(ConverterSlot *) ((char *) migrate_shared->pins + pins_size());
+	memset(migrate_shared->pins, 0, pins_size() + converters_size());
 	for (int i = 0; i < migrate_shared->nbackends; i++)
 		pg_atomic_init_u32(&migrate_shared->waiters[i], InvalidLocalTransactionId);
 }
@@ -143,6 +157,59 @@ migrate_shmem_count_workers(Oid relation)
 
 		if (slot->state == SLOT_RUNNING && slot->database == MyDatabaseId &&
 			slot->relation == relation)
+			count++;
+	}
+	LWLockRelease(migrate_shared->lock);
+	return count;
+}
+
+static void
+write_converter(Oid relation)
+{
+	VirtualTransactionId self;
+	ConverterSlot *converter;
+
+	GET_VXID_FROM_PGPROC(self, *MyProc);
+	converter = &migrate_shared->converters[COMPAT_VXID_INDEX(self)];
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	converter->database = MyDatabaseId;
+	converter->relation = relation;
+	LWLockRelease(migrate_shared->lock);
+}
+
+/* Whose session ends in the midst of it is none before the slot is another's. */
+static void
+convert_nothing_at_exit(int code, Datum arg)
+{
+	write_converter(InvalidOid);
+}
+
+void
+migrate_shmem_convert(Oid relation)
+{
+	static bool will_end = false;
+
+	if (migrate_shared == NULL)
+		return;
+	if (!will_end)
+		on_shmem_exit(convert_nothing_at_exit, (Datum) 0);
+	will_end = true;
+	write_converter(relation);
+}
+
+int
+migrate_shmem_count_converters(Oid relation)
+{
+	int			count = 0;
+
+	if (migrate_shared == NULL)
+		return 0;
+	LWLockAcquire(migrate_shared->lock, LW_SHARED);
+	for (int i = 0; i < migrate_shared->nbackends; i++)
+	{
+		ConverterSlot *converter = &migrate_shared->converters[i];
+
+		if (converter->relation == relation && converter->database == MyDatabaseId)
 			count++;
 	}
 	LWLockRelease(migrate_shared->lock);

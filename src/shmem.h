@@ -56,6 +56,13 @@ typedef struct PinSlot
 	char		release[NAMEDATALEN];
 } PinSlot;
 
+/* The managed table that a backend's session converts. Guard: lock. */
+typedef struct ConverterSlot
+{
+	Oid			database;
+	Oid			relation;		/* InvalidOid: none */
+} ConverterSlot;
+
 typedef struct MigrateShared
 {
 	LWLock	   *lock;			/* set once at the server's start */
@@ -84,6 +91,7 @@ typedef struct MigrateShared
 	 */
 	int			nbackends;		/* set once at the server's start */
 	PinSlot    *pins;			/* likewise; one for each backend */
+	ConverterSlot *converters;	/* likewise */
 	pg_atomic_uint32 waiters[FLEXIBLE_ARRAY_MEMBER];
 } MigrateShared;
 
@@ -100,6 +108,12 @@ extern void migrate_shmem_request_visit(Oid database);
 
 /* How many workers are at a table of this database; none where there is no library. */
 extern int	migrate_shmem_count_workers(Oid relation);
+
+/* This session converts a table from now on, step by step; InvalidOid: none any more. */
+extern void migrate_shmem_convert(Oid relation);
+
+/* How many sessions convert a table of this database, workers or not, this one included. */
+extern int	migrate_shmem_count_converters(Oid relation);
 
 /*
  * This transaction sits in migrate.wait(), and does nothing else meanwhile. Or does its

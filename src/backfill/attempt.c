@@ -13,10 +13,12 @@
  *
  * Storing can fail too: a unique index or an exclusion constraint, a foreign key.
  * The batch is another subtransaction. If it fails it is rolled back, what
- * comes before the page that failed is done again, and the page itself in the
- * next step, row by row, each in a subtransaction of its own. So tables without such
- * rows pay for one subtransaction with a number per batch, and no transaction has
- * more of them than a page has rows.
+ * comes before the page that failed is done again, then the page itself: once more
+ * without the row at which it stopped, which gets a subtransaction of its own. Where
+ * several rows of the page fail, it is done row by row. Then the pass goes on, a page at a time,
+ * for where one has failed others are not far. So tables without such
+ * rows pay for one subtransaction with a number per batch, those with some for a few per page
+ * that has one, and no transaction has many more of them than a page has rows.
  *
  * A row to be pruned (prune.c) is not formed, and is removed where the others are stored.
  * Those that others refer to are looked for before, and formed. If it is found out only
@@ -56,6 +58,10 @@
 #define MAX_ROWS	1024
 #define MAX_BYTES	(8 * 1024 * 1024)
 
+/* So many rows of a page may fail before each is tried apart, and so many pages in a step. */
+#define MAX_APART	4
+#define MAX_FAILED_PAGES	16
+
 /* While these are formed, it is looked now and then whether the batch is to end. */
 #define ROWS_BETWEEN_LOOKS	8
 
@@ -67,7 +73,7 @@ typedef struct Handful
 	int			npages;
 	StaleRow	rows[MAX_ROWS];
 	int			nrows;
-	int			row;			/* which is being formed */
+	int			row;			/* which is being formed, or stored */
 	bool		is_again;		/* of those that are not to be pruned after all */
 	const char *culprit;		/* the migration whose expression failed; NULL: none */
 	int			growth;			/* of the last row that was formed, in bytes */
@@ -81,6 +87,7 @@ typedef struct Pass
 	BlockNumber limit;			/* before which it ends */
 	BlockNumber block;			/* where it is, for who catches an error */
 	bool		every_row;		/* all that a page has, whether there is room or not */
+	bool		wary;			/* a page has failed: take up one at a time */
 	Mover	   *mover;
 	Handful    *handful;
 } Pass;
@@ -269,9 +276,11 @@ record_failures(Batch *batch, Window *window)
 /* ---- taking up pages ---- */
 
 static bool
-has_room(const Handful *handful)
+has_room(const Pass *pass)
 {
-	return handful->npages < MAX_PAGES &&
+	const Handful *handful = pass->handful;
+
+	return handful->npages < (pass->wary ? 1 : MAX_PAGES) &&
 		handful->nrows + MaxHeapTuplesPerPage <= MAX_ROWS;
 }
 
@@ -307,7 +316,7 @@ take_up_pages(Pass *pass)
 	handful->npages = handful->nrows = handful->row = 0;
 	handful->is_again = false;
 	handful->bytes = 0;
-	while (has_room(handful) && rows_allowed(pass) > 0 &&
+	while (has_room(pass) && rows_allowed(pass) > 0 &&
 		   migrate_window_next(pass->window, &block, pass->limit))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -483,6 +492,7 @@ store_rows(Pass *pass)
 		StaleRow   *row = &handful->rows[i];
 		PageVisit  *visit = &handful->pages[row->page];
 
+		handful->row = i;
 		if (row->formed == NULL && !row->prune)
 			continue;
 		CHECK_FOR_INTERRUPTS();
@@ -532,10 +542,10 @@ convert_part(void *context)
 		pass->window->last_writer = writer;
 }
 
-/* ---- row by row ---- */
+/* ---- a page that has failed ---- */
 
 static void
-convert_row(void *context)
+convert_rows(void *context)
 {
 	Pass	   *pass = context;
 
@@ -561,13 +571,54 @@ try_row(Pass *pass, const StaleRow *row)
 	handful->row = 0;
 	handful->is_again = false;
 	handful->culprit = NULL;
-	error = try(batch, convert_row, pass);
+	error = try(batch, convert_rows, pass);
 	if (error == NULL)
 		return NULL;
 	batch->converted = before.converted;
 	batch->pruned = before.pruned;
 	batch->referenced = before.referenced;
 	return error;
+}
+
+/* Those of the page's rows together that are not to be tried apart; false where one fails. */
+static bool
+try_together(Pass *pass, const StaleRow *rows, int nrows, bool *apart)
+{
+	Handful    *handful = pass->handful;
+	Batch		batch_before = *pass->batch;
+	Left		left_before = pass->window->left;
+	PageVisit	visit_before = handful->pages[0];
+	int			which[MaxHeapTuplesPerPage];
+	ErrorData  *error;
+
+	handful->nrows = handful->row = 0;
+	handful->is_again = false;
+	for (int i = 0; i < nrows; i++)
+		if (!apart[i])
+		{
+			which[handful->nrows] = i;
+			handful->rows[handful->nrows++] = rows[i];
+		}
+	if (handful->nrows == 0 || (error = try(pass->batch, convert_rows, pass)) == NULL)
+		return true;
+	FreeErrorData(error);
+	apart[which[Min(handful->row, handful->nrows - 1)]] = true;
+	*pass->batch = batch_before;
+	pass->window->left = left_before;
+	handful->pages[0] = visit_before;
+	return false;
+}
+
+/* As many together as can be; true if that are any. */
+static bool
+convert_together(Pass *pass, const StaleRow *rows, int nrows, bool *apart)
+{
+	memset(apart, 0, nrows * sizeof(bool));
+	for (int i = 0; i < MAX_APART; i++)
+		if (try_together(pass, rows, nrows, apart))
+			return true;
+	memset(apart, 1, nrows * sizeof(bool));
+	return false;
 }
 
 /* The same for a row that may be one to prune, to which others refer. */
@@ -584,12 +635,17 @@ convert_row_apart(Pass *pass, StaleRow *row)
 	return try_row(pass, row);
 }
 
-/* Of the page's rows but one is looked at at a time. */
-static void
-convert_page_by_row(Pass *pass, BlockNumber block)
+/*
+ * Those that fail come last. Where there was no more room for a row, it and those behind it
+ * are left to the next pass. Returns whether it took but few subtransactions.
+ */
+static bool
+convert_failed_page(Pass *pass, BlockNumber block)
 {
 	Handful    *handful = pass->handful;
 	StaleRow   *rows = palloc(sizeof(StaleRow) * MaxHeapTuplesPerPage);
+	bool		apart[MaxHeapTuplesPerPage];
+	bool		together;
 	int			nrows;
 
 	handful->npages = handful->nrows = 0;
@@ -599,11 +655,17 @@ convert_page_by_row(Pass *pass, BlockNumber block)
 	migrate_mover_close(pass->mover);
 	nrows = handful->nrows;
 	memcpy(rows, handful->rows, sizeof(StaleRow) * nrows);
+	together = convert_together(pass, rows, nrows, apart);
 	for (int i = 0; i < nrows; i++)
 	{
 		OffsetNumber next = handful->pages[0].next;
-		ErrorData  *error = convert_row_apart(pass, &rows[i]);
+		ErrorData  *error;
 
+		if (!apart[i])
+			continue;
+		if (next != PAGE_FINISHED && ItemPointerGetOffsetNumber(&rows[i].tuple.t_self) >= next)
+			break;
+		error = convert_row_apart(pass, &rows[i]);
 		if (handful->pages[0].next != next)
 			break;				/* no more are taken in this pass */
 		if (error != NULL)
@@ -613,6 +675,7 @@ convert_page_by_row(Pass *pass, BlockNumber block)
 	pass->window->last_writer = ReadNextTransactionId();	/* beyond those of its rows */
 	put_down_pages(pass);
 	pfree(rows);
+	return together;
 }
 
 /* ---- a pass ---- */
@@ -629,27 +692,47 @@ begin_pass(Pass *pass, Batch *batch, Window *window)
 	batch->context = CurrentMemoryContext;
 }
 
+/* Goes on with the pass to its end, or to a page that fails, at the limit: then true. */
+static bool
+convert_up_to_failure(Pass *pass)
+{
+	Window		window_before = *pass->window;
+	Batch		batch_before = *pass->batch;
+	int			failures_before = list_length(pass->batch->failures);
+	BlockNumber first;
+
+	pass->limit = pass->window->to;
+	while (try(pass->batch, convert_part, pass) != NULL)
+	{
+		*pass->window = window_before;
+		*pass->batch = batch_before;
+		pass->batch->failures = list_truncate(batch_before.failures, failures_before);
+		pass->limit = pass->block;
+		pass->wary = true;
+		if (!migrate_window_next(pass->window, &first, pass->limit))
+			return true;
+	}
+	return pass->limit < pass->window->to &&
+		!migrate_window_next(pass->window, &first, pass->limit);
+}
+
+/* A batch that is over has at least done something. */
+static bool
+goes_on(const Batch *batch)
+{
+	return batch->converted == 0 || !migrate_attempt_is_over(batch);
+}
+
 void
 migrate_attempt_pass(Batch *batch, Window *window)
 {
-	Window		window_before = *window;
-	Batch		batch_before = *batch;
 	Pass		pass;
 
 	begin_pass(&pass, batch, window);
-	batch_before.context = batch->context;
-	while (try(batch, convert_part, &pass) != NULL)
-	{
-		BlockNumber first;
-
-		*window = window_before;
-		*batch = batch_before;
-		pass.limit = pass.block;
-		if (migrate_window_next(window, &first, pass.limit))
-			continue;
-		convert_page_by_row(&pass, pass.block);
-		break;
-	}
+	for (int failed = 0; failed < MAX_FAILED_PAGES; failed++)
+		if (!convert_up_to_failure(&pass) || !goes_on(batch) ||
+			!convert_failed_page(&pass, pass.limit) || migrate_attempt_is_over(batch))
+			break;
 	record_failures(batch, window);
 	if (!migrate_window_next(window, &pass.block, window->to))
 		window->at = window->from;

@@ -55,18 +55,12 @@
 #define ARCHIVE_STATUS_DIR	XLOGDIR "/archive_status"
 #define READY_SUFFIX		".ready"
 
-/* No part of a limit is zero, which means none. */
-static int
-share(int limit, int sharers)
-{
-	return limit > 0 ? Max(limit / Max(sharers, 1), 1) : 0;
-}
-
 static void
 read_limits(ThrottleLimits *limits, int sharers)
 {
-	limits->max_rows_per_second = share(migrate_guc_max_rows_per_second, sharers);
-	limits->max_wal_rate = share(migrate_guc_max_wal_rate, sharers);
+	limits->sharers = sharers;
+	limits->max_rows_per_second = migrate_guc_max_rows_per_second;
+	limits->max_wal_rate = migrate_guc_max_wal_rate;
 	limits->max_replication_lag = migrate_guc_max_replication_lag;
 	limits->max_archive_backlog = migrate_guc_max_archive_backlog;
 	limits->target_batch_time = migrate_guc_target_batch_time;

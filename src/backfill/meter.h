@@ -14,7 +14,7 @@
 
 typedef struct Meter
 {
-	int			sharers;		/* who keep within them together; set by the caller */
+	int			sharers;		/* who keep within them together; set before each batch */
 	ThrottleLimits limits;		/* as the settings were before the batch */
 	ThrottleLoad load;
 	ThrottleBatch batch;		/* the one that is under way */

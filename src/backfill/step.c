@@ -13,8 +13,11 @@
  * migrate.backfill of a part of it, then rows of the heap (mover.c). All are held
  * to the step's end, which target_batch_time puts near.
  *
- * Several sessions at a table share its parts (part.c) evenly: none keeps more than
- * that, so that whoever comes finds one, and divides one where there are too few.
+ * Several sessions at a table, workers and others, share its parts (part.c) evenly: none
+ * keeps more than that, so that whoever comes finds one, and divides one where there are too few.
+ * They share its limits evenly, too (throttle.c). How many there are is seen anew before each
+ * batch (shmem.c); so all together do no more than one alone might, but for the one
+ * batch that each has begun when another comes.
  */
 #include "postgres.h"
 
@@ -65,6 +68,7 @@ migrate_backfill_init(Backfill *backfill, Oid root)
 	memset(backfill, 0, sizeof(Backfill));
 	backfill->root = root;
 	backfill->context = CurrentMemoryContext;
+	migrate_shmem_convert(root);
 }
 
 void
@@ -72,6 +76,7 @@ migrate_backfill_end(Backfill *backfill)
 {
 	while (backfill->kept != NIL)
 		migrate_part_leave(&backfill->kept, linitial(backfill->kept));
+	migrate_shmem_convert(InvalidOid);
 }
 
 static void
@@ -182,7 +187,7 @@ convert_noted(Batch *batch, const Progress *progress)
 static bool
 may_open_window(const Backfill *backfill)
 {
-	int			most = MAX_OPEN_WINDOWS / Max(backfill->sessions, 1);
+	int			most = MAX_OPEN_WINDOWS / backfill->sessions;
 
 	return migrate_pump_count_windows(backfill->pumps) < Max(most, MIN_OPEN_WINDOWS);
 }
@@ -380,9 +385,7 @@ is_held_up(Backfill *backfill)
 static int
 fair_share(const Backfill *backfill)
 {
-	int			sessions = Max(backfill->sessions, 1);
-
-	return Max((backfill->parts + sessions - 1) / sessions, 1);
+	return Max((backfill->parts + backfill->sessions - 1) / backfill->sessions, 1);
 }
 
 /* Leave parts that are done, and such as are due to sessions that have come. */
@@ -501,6 +504,13 @@ next_thing(Backfill *backfill, int32 target)
 	return parts != NIL ? BACKFILL_FAILED : BACKFILL_SCANNED;
 }
 
+static void
+count_sessions(Backfill *backfill)
+{
+	backfill->sessions = Max(migrate_shmem_count_converters(backfill->root), 1);
+	backfill->meter.sharers = backfill->sessions;
+}
+
 static BackfillStatus
 take_step(Backfill *backfill)
 {
@@ -510,6 +520,7 @@ take_step(Backfill *backfill)
 	backfill->converted = 0;
 	backfill->failed = 0;
 	backfill->parts = 0;
+	count_sessions(backfill);
 	wait_for(backfill, "", 0);
 	if (!lock_relation(backfill->root, AccessShareLock, &exists))
 	{

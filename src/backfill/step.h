@@ -32,7 +32,6 @@ typedef struct Backfill
 	const volatile sig_atomic_t *stop;	/* NULL, or end the batch when it is set */
 	bool		only_helps;		/* convert rows, and leave rounds and their end to others */
 	bool		takes_turns;	/* in parts that others keep, too, if there are none else */
-	int			sessions;		/* at the table, to divide it among; 0 is as 1 */
 
 	/* What the last step did. */
 	int64		converted;
@@ -41,7 +40,8 @@ typedef struct Backfill
 	char		held_by[256];	/* what it waits for; empty: nothing */
 
 	/* Private to the module. */
-	Meter		meter;			/* but for meter.sharers */
+	Meter		meter;
+	int			sessions;		/* that convert the table, this one included */
 	int			parts;			/* that are being converted */
 	List	   *kept;			/* of Part *: those that are ours from step to step */
 	int32		target;			/* the version last synced for */
@@ -50,9 +50,10 @@ typedef struct Backfill
 	MemoryContext context;		/* what outlasts a step */
 } Backfill;
 
+/* From here to the end this session is one of those that share the table, and its limits. */
 extern void migrate_backfill_init(Backfill *backfill, Oid root);
 
-/* Leave what is kept to others; also after an error. */
+/* Leave what is kept, and its share, to others; also after an error. */
 extern void migrate_backfill_end(Backfill *backfill);
 
 /*

@@ -9,6 +9,11 @@
  *
  * A pace is kept in steps of a tenth of a second: a batch makes no more rows or
  * WAL than is due in that time, so nobody sees a second's worth in one burst.
+ *
+ * Several who convert one table keep to its rates together: each to an equal share of
+ * what it knows to be the rate. When one comes, the others go slower after the batch that
+ * they are at, and take a rest that the share of before had made; so it is a
+ * step too much at the most. When one leaves, its share is theirs from their next batch on.
  */
 #include "postgres.h"
 
@@ -56,6 +61,21 @@ migrate_throttle_name(ThrottleReason reason)
 	return "";
 }
 
+/* ---- shares ---- */
+
+static double
+row_rate(const ThrottleLimits *limits)
+{
+	return (double) limits->max_rows_per_second / limits->sharers;
+}
+
+/* In bytes. */
+static double
+wal_rate(const ThrottleLimits *limits)
+{
+	return limits->max_wal_rate * 1024.0 / limits->sharers;
+}
+
 /* ---- before a batch ---- */
 
 ThrottleReason
@@ -79,7 +99,7 @@ migrate_throttle_batch_rows(const ThrottleLimits *limits, int64 rows_left)
 
 	if (limits->max_rows_per_second == 0)
 		return rows_left;
-	step = Max(limits->max_rows_per_second / STEPS_PER_SECOND, 1);
+	step = Max(limits->max_rows_per_second / STEPS_PER_SECOND / limits->sharers, 1);
 	return rows_left > 0 ? Min(rows_left, step) : step;
 }
 
@@ -114,8 +134,7 @@ next_batch_time(const ThrottleLimits *limits, const ThrottleBatch *batch, double
 	if (batch->waited_for)
 		next = Min(next, elapsed / 2);
 	if (limits->max_wal_rate > 0 && batch->wal_bytes > 0)
-		next = Min(next, elapsed * limits->max_wal_rate * 1024.0 / STEPS_PER_SECOND /
-				   batch->wal_bytes);
+		next = Min(next, elapsed * wal_rate(limits) / STEPS_PER_SECOND / batch->wal_bytes);
 	return Max(next, SHORTEST_BATCH);
 }
 
@@ -140,10 +159,10 @@ migrate_throttle_adapt(const ThrottleLimits *limits, const ThrottleBatch *batch,
 		rest_for(pace, THROTTLE_VACUUM, (double) VACUUM_REST * Max(batch->elapsed, 1));
 	if (limits->max_wal_rate > 0)
 		rest_for(pace, THROTTLE_WAL_RATE,
-				 batch->wal_bytes * 1000.0 / (limits->max_wal_rate * 1024.0) - batch->elapsed);
+				 batch->wal_bytes * 1000.0 / wal_rate(limits) - batch->elapsed);
 	if (limits->max_rows_per_second > 0)
 		rest_for(pace, THROTTLE_ROW_RATE,
-				 batch->rows * 1000.0 / limits->max_rows_per_second - batch->elapsed);
+				 batch->rows * 1000.0 / row_rate(limits) - batch->elapsed);
 }
 
 long

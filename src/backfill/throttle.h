@@ -8,6 +8,7 @@
 /* What is asked for. Zero: no limit. */
 typedef struct ThrottleLimits
 {
+	int			sharers;		/* who keep to these rates together; one at least */
 	int			max_rows_per_second;
 	int			max_wal_rate;	/* kilobytes per second */
 	int			max_replication_lag;	/* milliseconds */

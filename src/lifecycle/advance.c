@@ -58,13 +58,15 @@ migrate_advance_end(Advance *advance)
 	migrate_complete_end_settling(&advance->settling);
 }
 
+/* False where the table is not managed any more, or does not exist. */
 static bool
-is_paused(Oid root)
+is_managed(Oid root, bool *paused)
 {
-	char	   *paused = migrate_store_fetch("SELECT paused FROM migrate.managed WHERE relation = $1",
-											 STORE_ARGS(store_relation(root)));
+	char	   *value = migrate_store_fetch("SELECT paused FROM migrate.managed WHERE relation = $1",
+											STORE_ARGS(store_relation(root)));
 
-	return paused != NULL && strcmp(paused, "t") == 0;
+	*paused = value != NULL && strcmp(value, "t") == 0;
+	return value != NULL;
 }
 
 static bool
@@ -342,13 +344,16 @@ static AdvanceStatus
 take_step(Advance *advance)
 {
 	Oid			root = advance->backfill.root;
+	bool		paused;
 
 	if (!migrate_pause_enter(root))
 	{
 		migrate_backfill_hold(&advance->backfill, HELD_BY_PAUSE, PAUSE_WAIT);
 		return ADVANCE_WAITING;
 	}
-	if (is_paused(root))
+	if (!is_managed(root, &paused))
+		return ADVANCE_DONE;
+	if (paused)
 	{
 		migrate_backfill_hold(&advance->backfill, NULL, 0);
 		return ADVANCE_PAUSED;

@@ -4,11 +4,12 @@
  *
  * run takes the same steps as a background worker, each in a transaction of
  * its own, with a rest after it as the session's settings want it. It may go
- * on beside workers: it takes a part of the table that they leave it (backfill/part.c),
- * or takes turns with them. Where
- * nothing can be done but wait (rows that others hold, snapshots that others
- * hold) it waits for migrate.lock_timeout in all and then returns; what it has
- * done is done, and whoever runs next goes on from there.
+ * on beside workers, and beside sessions that do the same: it takes a part of
+ * the table that they leave it (backfill/part.c), or takes turns with them, and
+ * a share of what its own settings limit the table to. Where nothing can be
+ * done but wait (rows that others hold, snapshots that others hold) it waits
+ * for migrate.lock_timeout in all and then returns; what it has done is done,
+ * and whoever runs next goes on from there.
  *
  * Table statistics of what it converts reach the statistics system when the
  * CALL ends, as for any procedure that commits: autovacuum learns of it then.
@@ -153,7 +154,16 @@ take_step(Advance *advance, MemoryContext context)
 	return status;
 }
 
-/* Step after step; returns how many rows were converted. */
+static bool
+is_enough(int64 converted, int64 max_rows)
+{
+	return max_rows > 0 && converted >= max_rows;
+}
+
+/*
+ * Step after step; returns how many rows were converted. The last batch has its rest
+ * like any: calls for a few rows each keep within the limits, too.
+ */
 static int64
 take_steps(Advance *advance, MemoryContext context, int64 max_rows)
 {
@@ -165,15 +175,16 @@ take_steps(Advance *advance, MemoryContext context, int64 max_rows)
 	{
 		begin_next_transaction();
 		advance->backfill.rows_left = max_rows > 0 ? max_rows - converted : 0;
-		advance->backfill.sessions = 1 + migrate_shmem_count_workers(advance->backfill.root);
 		status = take_step(advance, context);
 		converted += advance->backfill.converted;
 		if ((status != ADVANCE_WORKED && status != ADVANCE_WAITING) ||
-			(max_rows > 0 && converted >= max_rows) ||
+			(status == ADVANCE_WAITING && is_enough(converted, max_rows)) ||
 			gives_up(advance, status, &waited))
 			break;
 		begin_next_transaction();
 		rest(advance->backfill.pause);
+		if (is_enough(converted, max_rows))
+			break;
 	}
 	begin_next_transaction();
 	return converted;

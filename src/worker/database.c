@@ -88,11 +88,13 @@ typedef struct Work
 
 /*
  * One for each part that is being converted (backfill/part.c), and for each that it
- * could be divided into.
+ * could be divided into. In a later round parts are not divided, and most are small:
+ * those are not worth a process.
  */
 #define USEFUL_WORKERS \
-	"SELECT sum(greatest((end_block - next_block) / $2, 1)) FROM migrate.backfill" \
-	" WHERE root = $1 AND phase = 'converting'"
+	"SELECT greatest(sum(CASE WHEN round > 1 THEN least((end_block - next_block) / $2, 1)" \
+	"  ELSE greatest((end_block - next_block) / $2, 1) END), 1)" \
+	" FROM migrate.backfill WHERE root = $1 AND phase = 'converting'"
 
 static int
 useful_workers(Oid relation)
@@ -105,7 +107,7 @@ useful_workers(Oid relation)
 	useful = migrate_store_fetch(USEFUL_WORKERS,
 								 STORE_ARGS(store_relation(relation),
 											store_bigint(migrate_part_min_blocks())));
-	return useful ? (int) Min(strtoll(useful, NULL, 10), most) : 1;
+	return (int) Min(strtoll(useful, NULL, 10), most);
 }
 
 /* Is there anything to do here, by those who may connect? */
@@ -200,6 +202,7 @@ start_workers(List *tables)
 	long		nap = migrate_guc_naptime * 1000L;
 	bool		more = true;
 
+	migrate_slot_keep_to_limit();
 	for (int number = 0; more; number++)
 	{
 		ListCell   *lc;

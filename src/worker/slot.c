@@ -144,6 +144,15 @@ send_helper_away(void)
 	SetLatch(helper->latch);
 }
 
+void
+migrate_slot_keep_to_limit(void)
+{
+	LWLockAcquire(migrate_shared->lock, LW_EXCLUSIVE);
+	if (count_tables(InvalidOid) > migrate_guc_max_workers)
+		send_helper_away();
+	LWLockRelease(migrate_shared->lock);
+}
+
 /* ---- starting a process ---- */
 
 typedef enum Reservation

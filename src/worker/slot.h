@@ -15,6 +15,9 @@
  */
 extern bool migrate_slot_start(Oid database, Oid relation, int number);
 
+/* Where more workers of tables are there than may be by now, one that helps is sent away. */
+extern void migrate_slot_keep_to_limit(void);
+
 /* In the new process: take the place that was kept for it, or exit. */
 extern WorkerSlot *migrate_slot_attach(Datum argument);
 

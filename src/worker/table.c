@@ -8,7 +8,8 @@
  *
  * A table may have more workers, which only help: they convert rows in other parts of it
  * (backfill/part.c), and end when they find none to take. They may end at any time, as
- * when another table has no worker; and so may the first, whom another follows.
+ * when another table has no worker or the settings allow for fewer; and so may the first,
+ * whom another follows.
  *
  * SIGTERM ends it after the row that it is at; what the batch has converted so
  * far commits. Only the reading of the whole table for the proof, and the
@@ -87,8 +88,6 @@ take_step(Advance *advance)
 {
 	AdvanceStatus status;
 
-	advance->backfill.sessions = advance->backfill.meter.sharers =
-		migrate_shmem_count_workers(advance->backfill.root);
 	migrate_session_begin_transaction();
 	report_activity(advance->backfill.root, advance->backfill.held_by);
 	status = migrate_advance_step(advance);
@@ -127,21 +126,28 @@ is_superfluous(const Advance *advance, AdvanceStatus status, long *idle)
 	return *idle > LONGEST_IDLE_TIME;
 }
 
-/* The first time that rows are converted it is known how large the table is. */
+/* When a round has begun it is known how much there is to convert. */
 static void
 ask_for_help(const WorkerSlot *slot, const Advance *advance, bool *asked)
 {
-	if (*asked || slot->number > 0 || migrate_guc_workers_per_table == 1 ||
-		advance->backfill.parts == 0)
-		return;
-	*asked = true;
-	(void) migrate_slot_poke(slot->database);
+	bool		is_converting = advance->backfill.parts > 0;
+
+	if (is_converting && !*asked && slot->number == 0 && migrate_guc_workers_per_table > 1)
+		(void) migrate_slot_poke(slot->database);
+	*asked = is_converting;
+}
+
+/* Are so many workers to be at a table? */
+static bool
+is_wanted(const WorkerSlot *slot)
+{
+	return slot->number < migrate_guc_workers_per_table && !migrate_slot_is_unwanted(slot);
 }
 
 static bool
 goes_on(const WorkerSlot *slot, AdvanceStatus status)
 {
-	return migrate_session_goes_on() && !migrate_slot_is_unwanted(slot) &&
+	return migrate_session_goes_on() && is_wanted(slot) &&
 		(status == ADVANCE_WORKED || status == ADVANCE_WAITING);
 }
 

@@ -127,7 +127,7 @@ static void
 check_unlimited(void)
 {
 	Table		table = some_table();
-	ThrottleLimits limits = {.target_batch_time = draw(20, 1000)};
+	ThrottleLimits limits = {.sharers = 1, .target_batch_time = draw(20, 1000)};
 	Run			run = convert(&table, &limits, 20000);
 	double		block = table.rows_per_block * table.row_time;
 
@@ -140,7 +140,7 @@ static void
 check_row_rate(void)
 {
 	Table		table = some_table();
-	ThrottleLimits limits = {.target_batch_time = 100, .max_rows_per_second = draw(10, 200000)};
+	ThrottleLimits limits = {.sharers = 1, .target_batch_time = 100, .max_rows_per_second = draw(10, 200000)};
 	Run			run = convert(&table, &limits, 100000);
 	double		rate = run.rows * 1000.0 / run.time;
 	double		possible = Min(limits.max_rows_per_second, 1000 / table.row_time);
@@ -156,7 +156,7 @@ static void
 check_wal_rate(void)
 {
 	Table		table = some_table();
-	ThrottleLimits limits = {.target_batch_time = 100, .max_wal_rate = draw(100, 100000)};
+	ThrottleLimits limits = {.sharers = 1, .target_batch_time = 100, .max_wal_rate = draw(100, 100000)};
 	Run			run = convert(&table, &limits, 100000);
 	double		rate = run.wal * 1000.0 / run.time / 1024;
 	double		possible = Min(limits.max_wal_rate, table.row_wal * 1000 / table.row_time / 1024);
@@ -169,12 +169,94 @@ check_wal_rate(void)
 		  "WAL at once", run.most_wal, limits.max_wal_rate * 1024 / 10);
 }
 
+/*
+ * Several at one table, who come and go. Each knows how many there are when it begins a
+ * batch, as step.c does; a batch counts whole when it begins.
+ */
+#define MOST_SHARERS	8
+
+typedef struct Sharer
+{
+	bool		is_there;
+	double		due;			/* when its next batch begins */
+	Pace		pace;
+} Sharer;
+
+static int
+count_sharers(const Sharer *sharers)
+{
+	int			count = 0;
+
+	for (int i = 0; i < MOST_SHARERS; i++)
+		count += sharers[i].is_there;
+	return count;
+}
+
+static Sharer *
+next_sharer(Sharer *sharers)
+{
+	Sharer	   *next = NULL;
+
+	for (int i = 0; i < MOST_SHARERS; i++)
+		if (sharers[i].is_there && (next == NULL || sharers[i].due < next->due))
+			next = &sharers[i];
+	return next;
+}
+
+/* One that leaves has had its rest. Returns whether one has come. */
+static bool
+come_or_go(Sharer *sharers, double now)
+{
+	Sharer	   *sharer = &sharers[draw(0, MOST_SHARERS - 1)];
+
+	if (sharer->is_there && (count_sharers(sharers) == 1 || sharer->due > now))
+		return false;
+	sharer->is_there = !sharer->is_there;
+	sharer->due = now;
+	memset(&sharer->pace, 0, sizeof(Pace));
+	return sharer->is_there;
+}
+
+static void
+check_sharers(void)
+{
+	Table		table = some_table();
+	ThrottleLimits limits = {.target_batch_time = 100, .max_rows_per_second = draw(1, 20000)};
+	bool		changes = draw(0, 1);
+	Sharer		sharers[MOST_SHARERS] = {0};
+	Run			run = {0};
+	double		now = 0;
+	int			came = draw(1, MOST_SHARERS);
+	double		step = Max(limits.max_rows_per_second / 10.0, 1);
+	double		rate;
+
+	for (int i = 0; i < came; i++)
+		sharers[i].is_there = true;
+	while (now < 100000)
+	{
+		Sharer	   *sharer = next_sharer(sharers);
+
+		now = sharer->due;
+		if (changes && draw(0, 99) == 0)
+			came += come_or_go(sharers, now);
+		limits.sharers = count_sharers(sharers);
+		run.time = 0;
+		run_batch(&table, &limits, &sharer->pace, &run);
+		sharer->due = now + run.time;
+	}
+	rate = run.rows * 1000.0 / now;
+	check(run.rows <= limits.max_rows_per_second * now / 1000 * 1.03 + came * (step + 1),
+		  "rows per second of all", rate, limits.max_rows_per_second);
+	check(changes || rate >= Min(limits.max_rows_per_second, came * 1000 / table.row_time) * 0.9 - 1,
+		  "rows per second of all", rate, limits.max_rows_per_second);
+}
+
 /* Slow rows, so that a block takes longer than a batch should: it adapts as far as it can. */
 static void
 check_slow_blocks(void)
 {
 	Table		table = {.row_time = draw(1, 20), .rows_per_block = draw(1, 50)};
-	ThrottleLimits limits = {.target_batch_time = draw(1, 100)};
+	ThrottleLimits limits = {.sharers = 1, .target_batch_time = draw(1, 100)};
 	Run			run = convert(&table, &limits, 100000);
 	double		block = table.rows_per_block * table.row_time;
 
@@ -186,7 +268,7 @@ static void
 check_others(void)
 {
 	Table		table = some_table();
-	ThrottleLimits limits = {.target_batch_time = 100};
+	ThrottleLimits limits = {.sharers = 1, .target_batch_time = 100};
 	Run			run;
 
 	table.waited_for = true;
@@ -206,7 +288,7 @@ static void
 check_recovery(void)
 {
 	Table		table = some_table();
-	ThrottleLimits limits = {.target_batch_time = 100};
+	ThrottleLimits limits = {.sharers = 1, .target_batch_time = 100};
 	Pace		pace = {0};
 	Run			run = {0};
 
@@ -228,6 +310,7 @@ static void
 check_hold(void)
 {
 	ThrottleLimits limits = {
+		.sharers = 1,
 		.max_replication_lag = draw(0, 1) * draw(1, 100),
 		.max_archive_backlog = draw(0, 1) * draw(1, 100),
 		.target_batch_time = 100,
@@ -315,6 +398,8 @@ main(int argc, char **argv)
 	failed += report(5, "it is held by what is beyond its limit, and by nothing else");
 	repeat(cases, first, check_lag);
 	failed += report(6, "a standby's lag is told, also of one that says nothing");
-	printf("1..6\n# %d cases, seed %llu\n", cases, first);
+	repeat(cases, first, check_sharers);
+	failed += report(7, "several keep together to what is allowed for one, also when they come and go");
+	printf("1..7\n# %d cases, seed %llu\n", cases, first);
 	return failed;
 }

@@ -5,9 +5,12 @@
 use strict;
 use warnings;
 
+use File::Basename;
 use IPC::Run;
+use lib dirname(__FILE__) . '/lib';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use PsqlPipe;
 use Test::More;
 
 my $rows = 200000 * ($ENV{MIGRATE_TEST_SCALE} // 1);
@@ -147,6 +150,16 @@ begin_traffic();
 are_at_work('one', 3, 'after a crash');
 parts_are_disjoint('one');
 
+# As many as the settings say, at any time.
+set('migrate.workers_per_table', 1);
+wait_until("SELECT workers = 1 FROM migrate.progress WHERE migration = 'one'", 'one: those beyond workers_per_table leave');
+set('migrate.workers_per_table', 3);
+are_at_work('one', 3, 'when more are allowed again');
+set('migrate.max_workers', 2);
+wait_until("SELECT workers = 2 FROM migrate.progress WHERE migration = 'one'", 'one: those beyond max_workers leave');
+set('migrate.max_workers', 4);
+are_at_work('one', 3, 'when more are allowed again');
+
 # Paused is paused for all; and they leave for other tables.
 sql("SELECT migrate.pause('one')");
 my $before = sql("SELECT sum(rows_converted), sum(next_block) FROM migrate.backfill");
@@ -201,6 +214,93 @@ $node->start;
 are_at_work('many', 3, 'after a restart');
 set('migrate.max_rows_per_second', 0);
 has_converted_each_once('many', 0);
+
+
+# -- What is left when the first round ends is come back for by all.
+sub make
+{
+	my ($name, $count, $where) = @_;
+	sql("CREATE TABLE $name (id integer PRIMARY KEY, a integer, pad text) $where");
+	sql("INSERT INTO $name SELECT i, i, repeat('x', 900) FROM generate_series(1, $count) i");
+	return;
+}
+
+sub leave
+{
+	my ($name) = @_;
+	sql("SELECT migrate.rollback('$name'); SELECT migrate.forget('$name')");
+	return;
+}
+
+set('migrate.max_rows_per_second', 2000);
+make('later', 16000, '');
+sql("SELECT migrate.manage('later'); SELECT migrate.pause('later')");
+define('later');
+my $holder = PsqlPipe->new($node->connstr('postgres'));
+$holder->query('BEGIN; SELECT count(*) FROM (SELECT FROM later FOR UPDATE) l');
+sql("SELECT migrate.resume('later')");
+wait_until("SELECT phase = 'waiting' FROM migrate.progress WHERE migration = 'later'", 'later: nobody waits for rows that others hold');
+wait_until("SELECT workers = 1 FROM migrate.progress WHERE migration = 'later'", 'later: who has nothing to do leaves');
+is(sql("SELECT sum(skipped) FROM migrate.backfill WHERE root = 'later'::regclass"), 16000, 'later: each row was left once in a round');
+parts_are_disjoint('later');
+$holder->query('ROLLBACK');
+are_at_work('later', 3, 'of a later round');
+is(sql("SELECT min(round) > 1 FROM migrate.backfill WHERE root = 'later'::regclass"), 't', 'later: it is one');
+
+# -- migrate.run() takes a part while workers take the others.
+my $runner = PsqlPipe->new($node->connstr('postgres'));
+make('shared', 16000, '');
+set('migrate.workers_per_table', 2);
+define('shared');
+are_at_work('shared', 2, 'beside a session');
+$runner->send("SET migrate.max_rows_per_second = 2000; CALL migrate.run('shared')");
+wait_until("SELECT count(DISTINCT l.pid) = 3 AND count(DISTINCT l.pid) FILTER (WHERE a.backend_type = 'client backend') = 1
+	AND bool_and(b.rows_converted > 0) AND count(DISTINCT first_block) >= 3
+	FROM migrate.backfill b JOIN pg_locks l ON l.locktype = 'advisory' AND l.classid = b.relation
+		AND l.objid = b.first_block AND l.objsubid = 28017 JOIN pg_stat_activity a USING (pid)
+	WHERE b.root = 'shared'::regclass", 'shared: a session and two workers have a part each');
+set('migrate.max_rows_per_second', 0);
+sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%CALL%shared%' AND pid <> pg_backend_pid()");
+$runner->receive;
+$_->close for $runner, $holder;
+$rows = 16000;
+has_converted_each_once($_, 0) for 'shared', 'later';
+set('migrate.workers_per_table', 3);
+
+# -- Hardly anything to divide.
+make('empty', 0, '');
+make('tiny', 1, '');
+sql("CREATE TABLE hollow (id integer PRIMARY KEY, a integer, pad text) PARTITION BY HASH (id);
+	CREATE TABLE hollow_0 PARTITION OF hollow FOR VALUES WITH (modulus 2, remainder 0);
+	CREATE TABLE hollow_1 PARTITION OF hollow FOR VALUES WITH (modulus 2, remainder 1)");
+define($_) for qw(empty tiny hollow);
+is(sql("SELECT migrate.wait('$_', '1min')"), 't', "$_: complete") for qw(empty tiny hollow);
+is(sql('SELECT b FROM tiny'), 10, 'tiny: its row is converted');
+
+# -- Rows that are pruned instead.
+make('pruned', 16000, '');
+sql("CREATE TABLE old (LIKE pruned INCLUDING ALL); SELECT migrate.define('pruned', 'pruned', add => 'b integer', up => 'b = a * 10',
+	down => 'a = b / 10', remove => '{a}')");
+sql("SELECT migrate.manage('pruned'); SELECT migrate.set_prune('pruned', 'a % 2 = 0', 'old'); SELECT migrate.expand('pruned')");
+is(sql("SELECT migrate.wait('pruned', '1min')"), 't', 'pruned: complete');
+is(sql('SELECT count(*), count(*) FILTER (WHERE b = a * 10 AND a % 2 = 1), (SELECT count(*) FROM old), (SELECT count(DISTINCT id) FROM old)
+	FROM pruned'), '8000|8000|8000|8000', 'pruned: each row is either converted or archived, once');
+
+# -- The end of it all in the midst of it.
+set('migrate.max_rows_per_second', 1000);
+make($_, 16000, '') for qw(dropped undone);
+define('dropped');
+are_at_work('dropped', 3, 'before it is dropped');
+sql('SET migrate.guard = off; DROP TABLE dropped');
+wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'migrate worker'", 'dropped: its workers leave');
+is(sql("SELECT count(*) FROM migrate.backfill b WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = b.root)"), 0,
+	'dropped: nothing is left of it');
+define('undone');
+are_at_work('undone', 3, 'before it is rolled back');
+leave('undone');
+wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'migrate worker'", 'undone: its workers leave');
+is(sql("SELECT count(*), sum(a) FROM undone"), '16000|128008000', 'undone: it is as it was');
+is(sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'nothing is kept');
 
 $node->stop;
 done_testing();
