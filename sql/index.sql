@@ -6,9 +6,14 @@ SET migrate.lock_timeout = '20s';
 
 -- A process of its own builds them: wait until an index is there, or gone.
 CREATE PROCEDURE idx_await(index text, there boolean) LANGUAGE plpgsql AS $$
+DECLARE
+	until timestamptz := clock_timestamp() + '3min';
 BEGIN
 	WHILE there <> EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
 						   WHERE c.relname = index AND (i.indisvalid OR NOT there)) LOOP
+		IF clock_timestamp() > until THEN
+			RAISE 'index % is not as it should be: there %', index, there;
+		END IF;
 		COMMIT;
 		PERFORM pg_sleep(0.01);
 	END LOOP;

@@ -182,7 +182,7 @@ RESET SESSION AUTHORIZATION;
 SET ROLE usage_owner;
 
 -- The checks: who it was; what was is not counted twice.
-SELECT ok, regexp_replace(detail, '\d+ (times?|seconds? ago)', 'n \1', 'g') AS detail, hint
+SELECT ok, replace(regexp_replace(detail, '\d+ (times?|seconds? ago)', 'n \1', 'g'), ' second ago', ' seconds ago') AS detail, hint
 FROM migrate.check_contract('usage_split') WHERE check_name = 'usage';
 SELECT ok, regexp_replace(detail, 'since .*, not', 'since then, not') AS detail,
 	regexp_replace(hint, 'until .*, or', 'until then, or') AS hint

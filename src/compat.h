@@ -128,6 +128,13 @@ compat_not_null_column(HeapTuple constraint)
 	return InvalidAttrNumber;
 }
 
+/* In a query, of the constraint of that alias: does the server hold anything to it? */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_IS_ENFORCED(alias)	alias ".conenforced"
+#else
+#define COMPAT_IS_ENFORCED(alias)	"true"
+#endif
+
 static inline bool
 compat_is_relation_owner(Oid relid, Oid roleid)
 {

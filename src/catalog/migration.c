@@ -270,6 +270,7 @@ migrate_migration_constraints(Oid relid)
 	names = migrate_store_fetch_list("SELECT a.name FROM migrate.added_constraint a"
 									 " JOIN migrate.migration m ON m.name = a.migration"
 									 " WHERE m.relation = $1 AND m.state IN ('expanded', 'complete')"
+									 " AND NOT (a.not_null AND a.phase = 'valid')"
 									 " ORDER BY m.version, a.name",
 									 STORE_ARGS(store_relation(relid)));
 	foreach(lc, live)

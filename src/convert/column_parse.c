@@ -99,7 +99,10 @@ take_constraints(ParseState *pstate, const ColumnDef *def, ScopeColumn *column)
 			case CONSTR_NULL:
 				break;
 			case CONSTR_NOTNULL:
+				if (constraint->is_no_inherit)
+					refuse_constraint(pstate, def, constraint, "Leave out NO INHERIT.");
 				column->not_null = true;
+				column->not_null_name = constraint->conname;
 				break;
 			case CONSTR_DEFAULT:
 				column->raw_default = constraint->raw_expr;

@@ -28,6 +28,7 @@ typedef struct ScopeColumn
 	bool		added;			/* by the migration that is being defined */
 	char	   *rename_to;		/* of one that is added in the place of another: its name */
 	bool		not_null;		/* of those added, what follows the type, as the grammar made it */
+	char	   *not_null_name;	/* if it has one of its own */
 	Node	   *raw_default;
 	List	   *checks;			/* of Constraint * */
 	Constraint *unique;

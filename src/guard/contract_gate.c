@@ -32,6 +32,7 @@
 #include "catalog/names.h"
 #include "catalog/sessions.h"
 #include "catalog/store.h"
+#include "compat.h"
 #include "guard/contract_gate.h"
 #include "guard/dependent_objects.h"
 #include "guard/old_snapshots.h"
@@ -195,7 +196,7 @@ check_rows(const Migration *migration, GateFinding *finding)
 #define UNVALIDATED \
 	" FROM pg_constraint c" \
 	" WHERE (c.conrelid = $1 OR c.conrelid IN (SELECT relid FROM pg_partition_tree($1)))" \
-	" AND NOT c.convalidated AND c.coninhcount = 0 AND c.conparentid = 0" \
+	" AND NOT c.convalidated AND " COMPAT_IS_ENFORCED("c") " AND c.coninhcount = 0 AND c.conparentid = 0" \
 	" AND EXISTS (SELECT 1 FROM migrate.added_column n, pg_attribute a" \
 	"  WHERE n.migration = $2 AND a.attrelid = c.conrelid AND a.attname = n.name" \
 	"  AND a.attnum = ANY (c.conkey))" \

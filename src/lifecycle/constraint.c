@@ -191,7 +191,8 @@ constrain(const Migration *migration, const ScopeColumn *column)
 		migrate_index_declare_constraint(migration, column->name, final_name(column),
 										 column->unique->conname);
 	if (column->not_null)
-		add_constraint(migration, column, NULL, "not_null", is_not_null(column->name), true);
+		add_constraint(migration, column, column->not_null_name, "not_null",
+					   is_not_null(column->name), true);
 	if (column->references != NULL)
 		migrate_reference_add(migration, column, final_name(column));
 	foreach(lc, column->checks)

@@ -338,6 +338,35 @@ validate_reference(Oid root)
 	return step;
 }
 
+/* The column's NOT NULL, where servers keep it as a constraint: from 18 on. */
+static char *
+not_null_of(Oid root, const Added *added)
+{
+	return migrate_store_fetch("SELECT c.conname FROM pg_constraint c"
+							   " JOIN pg_attribute a ON a.attrelid = c.conrelid"
+							   "  AND a.attnum = ALL (c.conkey)"
+							   " WHERE c.conrelid = $1 AND c.contype = 'n' AND a.attname = $2",
+							   STORE_ARGS(store_relation(root), store_name(added->column)));
+}
+
+/* It takes over the condition's name; one that somebody gave to the column has its own. */
+static void
+put_not_null(Oid root, const Added *added)
+{
+	char	   *given = not_null_of(root, added);
+	char	   *made;
+
+	migrate_store_ddl(root, psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
+									 relation_sql(root), quote_identifier(added->column)));
+	migrate_store_ddl(root, psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
+									 relation_sql(root), quote_identifier(added->name)));
+	made = not_null_of(root, added);
+	if (given == NULL && made != NULL && strcmp(made, added->name) != 0)
+		migrate_store_ddl(root, psprintf("ALTER TABLE %s RENAME CONSTRAINT %s TO %s",
+										 relation_sql(root), quote_identifier(made),
+										 quote_identifier(added->name)));
+}
+
 static ConstraintStep
 set_not_null(Oid root, List *constraints)
 {
@@ -346,13 +375,8 @@ set_not_null(Oid root, List *constraints)
 	migrate_lock_table(root, "put constraints of new columns into force");
 	foreach(lc, constraints)
 	{
-		Added	   *added = lfirst(lc);
-
-		migrate_store_ddl(root, psprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
-										 relation_sql(root), quote_identifier(added->column)));
-		migrate_store_ddl(root, psprintf("ALTER TABLE %s DROP CONSTRAINT %s",
-										 relation_sql(root), quote_identifier(added->name)));
-		set_phase(added, "valid");
+		put_not_null(root, lfirst(lc));
+		set_phase(lfirst(lc), "valid");
 	}
 	return CONSTRAINTS_WORKED;
 }

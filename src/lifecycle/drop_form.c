@@ -18,6 +18,7 @@
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "catalog/store.h"
 #include "convert/conversion.h"
@@ -31,21 +32,38 @@
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 
-/* What a superuser dropped while the guard was off is not there any more. */
+/* Those that are generated, or else those that are not. */
+static void
+append_drops(StringInfo sql, Oid relid, List *columns, bool generated)
+{
+	ListCell   *lc;
+
+	foreach(lc, columns)
+	{
+		AttrNumber	attno = get_attnum(relid, lfirst(lc));
+
+		if (generated == (attno != InvalidAttrNumber && get_attgenerated(relid, attno) != '\0'))
+			appendStringInfo(sql, ", DROP COLUMN IF EXISTS %s RESTRICT",
+							 quote_identifier(lfirst(lc)));
+	}
+}
+
+/*
+ * Generated ones first, which may be generated from others. What a superuser dropped while
+ * the guard was off is not there any more.
+ */
 static void
 drop_columns(const Migration *migration, const char *version_column, List *columns)
 {
 	StringInfoData sql;
-	ListCell   *lc;
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "ALTER TABLE %s DROP CONSTRAINT IF EXISTS %s",
 					 migrate_store_relation_sql(migration->relid),
 					 quote_identifier(migrate_migration_proof_name(version_column,
 																   migration->version)));
-	foreach(lc, columns)
-		appendStringInfo(&sql, ", DROP COLUMN IF EXISTS %s RESTRICT",
-						 quote_identifier(lfirst(lc)));
+	append_drops(&sql, migration->relid, columns, true);
+	append_drops(&sql, migration->relid, columns, false);
 	migrate_store_ddl(migration->relid, sql.data);
 }
 

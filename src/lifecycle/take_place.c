@@ -248,7 +248,7 @@ numbered_names(const Migration *migration)
 	return migrate_store_fetch_list("SELECT name FROM (SELECT migration, name FROM migrate.added_constraint"
 									"  UNION ALL SELECT migration, name FROM migrate.added_reference"
 									"  UNION ALL SELECT migration, name FROM migrate.declared_index) a"
-									" WHERE migration = $1 AND name ~ '_(key|idx|check|fkey)[0-9]+$'"
+									" WHERE migration = $1 AND name ~ '_(key|idx|check|fkey|not_null)[0-9]+$'"
 									"  AND name <> ALL ($2) ORDER BY name",
 									STORE_ARGS(store_text(migration->name),
 											   store_name_array(given_names(migration))));

@@ -398,6 +398,11 @@ set_run()
 	run+=("${environment[@]}")
 }
 
+with_assertions()
+{
+	! grep -q -- --enable-cassert <<< "$("$PG_CONFIG" --configure)" || echo ', with assertions'
+}
+
 provision()
 {
 	[ "$(uname -s)" = Linux ] || die "this needs Linux"
@@ -407,7 +412,7 @@ provision()
 	private_server
 	copy_tree
 	set_run
-	say "$("$PG_CONFIG" --version), as user $("${run[@]}" id -un)"
+	say "$("$PG_CONFIG" --version)$(with_assertions), as user $("${run[@]}" id -un)"
 }
 
 # Builds and installs; anything given goes to make.

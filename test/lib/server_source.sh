@@ -10,15 +10,20 @@
 #	build_tree	the tree that the server was built in
 #
 # Sources and servers are kept in $MIGRATE_CACHE (default: $XDG_CACHE_HOME/migrate or
-# ~/.cache/migrate), a folder for each version; remove it to have them anew. Nothing
-# else is written. Apt is given lists of its own there, so that the system's need name no
-# sources, and the version may be one that the system's release does not have.
+# ~/.cache/migrate; for root, whose home others cannot enter, /var/cache/migrate), a folder
+# for each version; remove it to have them anew. Nothing else is written. Apt is given lists
+# of its own there, so that the system's need name no sources, and the version may be one
+# that the system's release does not have.
 #
 # Environment, for those who have these: PG_CONFIG, the server to use, with SOURCE and
 # BUILD, its trees (BUILD: default SOURCE); SOURCE alone, an unpacked source tree to
 # build from, as for 16, which is in no release of Debian; DEBIAN_MIRROR.
 
-cache=${MIGRATE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/migrate}
+cache=${MIGRATE_CACHE:-}
+[ -n "$cache" ] || case $(id -u) in
+	0) cache=/var/cache/migrate ;;
+	*) cache=${XDG_CACHE_HOME:-$HOME/.cache}/migrate ;;
+esac
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 source_tree=''
 build_tree=''

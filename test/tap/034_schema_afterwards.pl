@@ -72,14 +72,14 @@ SQL
 
 sql('migrated', "CREATE EXTENSION migrate; $types" . <<'SQL');
 GRANT USAGE ON SCHEMA app TO clerk, reader;
-CREATE TABLE things (id integer PRIMARY KEY, old_name text, num serial, price integer NOT NULL, kept text DEFAULT 'k');
+CREATE TABLE things (id integer PRIMARY KEY, old_name text, loud text GENERATED ALWAYS AS (upper(old_name)) STORED, num serial, price integer NOT NULL, kept text DEFAULT 'k');
 COMMENT ON COLUMN things.price IS 'in cents';
 CREATE UNIQUE INDEX things_price_key ON things (price);
 INSERT INTO things (id, old_name, price) SELECT i, 'n' || i, i FROM generate_series(1, 100) i;
-SELECT migrate.define('things', 'things', remove => '{old_name,num}',
+SELECT migrate.define('things', 'things', remove => '{old_name,loud,num}',
 	add => $$"Name" text COLLATE "C" NOT NULL DEFAULT 'none' CONSTRAINT named CHECK ("Name" <> ''),
 		code varchar(20) UNIQUE CHECK (code <> 'x') CHECK (code <> 'y'),
-		price numeric(12,2) NOT NULL DEFAULT 1.5 CHECK (price > 0) UNIQUE, size positive, feeling mood DEFAULT 'low', two pair,
+		price numeric(12,2) CONSTRAINT given NOT NULL DEFAULT 1.5 CHECK (price > 0) UNIQUE, size positive, feeling mood DEFAULT 'low', two pair,
 		tags text[] DEFAULT '{}', num bigint NOT NULL DEFAULT nextval('things_num_seq'),
 		other bigint DEFAULT nextval('numbers'), at timestamptz DEFAULT now(), data bytea, note jsonb,
 		bits bit varying(8), span interval second(3),
@@ -113,7 +113,7 @@ CREATE TABLE things (id integer PRIMARY KEY, num serial, kept text DEFAULT 'k');
 ALTER TABLE things ADD row_version integer NOT NULL DEFAULT 1;
 ALTER TABLE things ADD "Name" text COLLATE "C" NOT NULL DEFAULT 'none' CONSTRAINT named CHECK ("Name" <> ''),
 	ADD code varchar(20) UNIQUE CHECK (code <> 'x') CHECK (code <> 'y'),
-	ADD price numeric(12,2) NOT NULL DEFAULT 1.5 CHECK (price > 0) UNIQUE, ADD size positive, ADD feeling mood DEFAULT 'low', ADD two pair,
+	ADD price numeric(12,2) CONSTRAINT given NOT NULL DEFAULT 1.5 CHECK (price > 0) UNIQUE, ADD size positive, ADD feeling mood DEFAULT 'low', ADD two pair,
 	ADD tags text[] DEFAULT '{}', ADD num_new bigint NOT NULL DEFAULT nextval('things_num_seq'),
 	ADD other bigint DEFAULT nextval('numbers'), ADD at timestamptz DEFAULT now(), ADD data bytea, ADD note jsonb,
 	ADD bits bit varying(8), ADD span interval second(3),
@@ -121,13 +121,20 @@ ALTER TABLE things ADD "Name" text COLLATE "C" NOT NULL DEFAULT 'none' CONSTRAIN
 ALTER SEQUENCE things_num_seq OWNED BY things.num_new;
 ALTER TABLE things DROP num;
 ALTER TABLE things RENAME num_new TO num;
+DO $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_constraint WHERE conname = 'things_num_new_not_null') THEN	-- from server 18 on
+		ALTER TABLE things RENAME CONSTRAINT things_num_new_not_null TO things_num_not_null;
+	END IF;
+END$$;
 CREATE INDEX ON things ("Name" DESC NULLS LAST, lower(code) COLLATE "C" text_pattern_ops);
 CREATE UNIQUE INDEX "things_Name_id_key" ON things ("Name", id);
 CREATE INDEX ON things (price);
-CREATE TABLE parts (id integer NOT NULL, row_version integer NOT NULL DEFAULT 1) PARTITION BY RANGE (id);
+CREATE TABLE parts (id integer NOT NULL) PARTITION BY RANGE (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
-CREATE TABLE parts_2 (id integer NOT NULL, row_version integer NOT NULL DEFAULT 1);
+CREATE TABLE parts_2 (id integer NOT NULL);
 ALTER TABLE parts ATTACH PARTITION parts_2 FOR VALUES FROM (10) TO (20);
+ALTER TABLE parts ADD row_version integer NOT NULL DEFAULT 1;
 ALTER TABLE parts ADD b integer NOT NULL DEFAULT 7 CHECK (b > 0), ADD l integer REFERENCES land;
 CREATE UNIQUE INDEX parts_1_b_id_key ON parts_1 (b, id);
 CREATE UNIQUE INDEX parts_2_b_id_key ON parts_2 (b, id);
