@@ -237,6 +237,11 @@ on_both("SELECT migrate.define('keyless', 'keyless', $split)");
 $subscriber->psql('postgres', q{SELECT migrate.expand('keyless')}, stderr => \$stderr);
 like($stderr, qr/WARNING:  table "keyless" has neither a primary key nor a replica identity by which subscription "keyless" could find its rows/,
 	'expand warns where changes would not find their rows');
+publish(q{INSERT INTO keyless VALUES (1, 'Ada Lovelace'); UPDATE keyless SET full_name = 'Ada Byron'});
+is(arrived(sprintf($read, 'keyless'), 'keyless'), '1|Ada Lovelace|Ada|Lovelace', 'as they do not');
+subscribe('ALTER TABLE keyless ADD PRIMARY KEY (id)');
+publish(q{UPDATE keyless SET full_name = 'Augusta Byron'});
+is(arrived(sprintf($read, 'keyless'), 'keyless'), '1|Augusta Byron|Augusta|Byron', 'but do with a key on the subscriber alone');
 publish(q{SELECT migrate.expand('keyless'); ALTER PUBLICATION pub_keyless SET TABLE keyless (id, full_name, first_name, last_name, row_version)});
 $publisher->psql('postgres', q{SELECT migrate.define('more', 'keyless', add => 'n integer', up => 'n = length(full_name)');
 	SELECT migrate.expand('more')}, stderr => \$stderr);
