@@ -128,6 +128,9 @@ extern void migrate_converter_apply(Converter *converter, int i, bool up);
 /* The first column to which up of live migration i, applied again, gives another value; or 0. */
 extern AttrNumber migrate_converter_find_unstable(Converter *converter, int i);
 
+/* Of the row in the slot: does up of live migration i give its new form, or down its old one? */
+extern bool migrate_converter_forms_agree(Converter *converter, int i);
+
 /* One assignment of live migration i, on the row in the slot. */
 extern Datum migrate_converter_evaluate(Converter *converter, int i, bool up,
 										int nth, bool *isnull);

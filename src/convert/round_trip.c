@@ -18,6 +18,17 @@
 #include "convert/converter.h"
 #include "convert/converter_private.h"
 
+static bool
+holds(const Converter *converter, const TupleTableSlot *row, AttrNumber attno,
+	  Datum value, bool isnull)
+{
+	Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, attno - 1);
+
+	if (isnull || row->tts_isnull[attno - 1])
+		return isnull && row->tts_isnull[attno - 1];
+	return datum_image_eq(value, row->tts_values[attno - 1], attr->attbyval, attr->attlen);
+}
+
 /*
  * Does assignment n of up, of what the row being evaluated holds, give what a row has in
  * its column? "needed" is whether up is applied at all: it gives NULL where it is not.
@@ -27,16 +38,13 @@ gives(Converter *converter, int i, int n, bool needed, const TupleTableSlot *row
 {
 	LiveMigration *migration = &converter->conversion->live[i];
 	Assignment *up = list_nth(migration->ups, n);
-	Form_pg_attribute attr = TupleDescAttr(converter->conversion->tupdesc, up->target - 1);
 	Datum		given = (Datum) 0;
 	bool		given_isnull = true;
 
 	if (needed)
 		given = converter_evaluate(converter, migration, up,
 						 list_nth(list_nth(converter->ups, i), n), true, &given_isnull);
-	if (given_isnull || row->tts_isnull[up->target - 1])
-		return given_isnull && row->tts_isnull[up->target - 1];
-	return datum_image_eq(given, row->tts_values[up->target - 1], attr->attbyval, attr->attlen);
+	return holds(converter, row, up->target, given, given_isnull);
 }
 
 /* Does up, applied to its own result, change it? */
@@ -169,4 +177,52 @@ migrate_converter_find_unrepresented(Converter *converter, bool whole, AttrNumbe
 	}
 	converter_unrestrict(conversion, &self);
 	return found;
+}
+
+/* ---- whether either form was made of the other ---- */
+
+static bool
+is_made_by_up(Converter *converter, int i)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+	bool		needed = migrate_converter_needs(converter, i);
+
+	for (int n = 0; n < list_length(migration->ups); n++)
+	{
+		Assignment *up = list_nth(migration->ups, n);
+
+		if (!up->in_place && !up->generated && !gives(converter, i, n, needed, converter->slot))
+			return false;
+	}
+	return true;
+}
+
+static bool
+is_made_by_down(Converter *converter, int i)
+{
+	LiveMigration *migration = &converter->conversion->live[i];
+
+	for (int n = 0; n < list_length(migration->downs); n++)
+	{
+		Assignment *down = list_nth(migration->downs, n);
+		ExprState  *state = list_nth(list_nth(converter->downs, i), n);
+		bool		isnull;
+		Datum		given = converter_evaluate(converter, migration, down, state, false, &isnull);
+
+		if (!holds(converter, converter->slot, down->target, given, isnull))
+			return false;
+	}
+	return true;
+}
+
+bool
+migrate_converter_forms_agree(Converter *converter, int i)
+{
+	bool		agree;
+	StoreIdentity self;
+
+	converter_restrict(converter->conversion, &self);
+	agree = is_made_by_up(converter, i) || is_made_by_down(converter, i);
+	converter_unrestrict(converter->conversion, &self);
+	return agree;
 }

@@ -36,6 +36,7 @@
 #include "guard/contract_gate.h"
 #include "guard/dependent_objects.h"
 #include "guard/old_snapshots.h"
+#include "guard/replication.h"
 #include "guard/usage_check.h"
 
 /* ---- putting findings into words ---- */
@@ -343,6 +344,32 @@ note_objects(const Migration *migration, GateFinding *finding)
 			 "Look at those functions: what still uses the old columns will fail.");
 }
 
+/*
+ * What is sent to subscribers, and what a publisher still sends, is decided there. Who
+ * contracts first has to be the one that sends.
+ */
+static void
+note_replication(const Migration *migration, GateFinding *finding)
+{
+	char	   *publications = migrate_replication_publications(migration->relid);
+	char	   *subscriptions = migrate_replication_subscriptions(migration->relid);
+
+	if (publications != NULL)
+		note(finding, psprintf("Rows are sent to the subscribers of publication %s.", publications),
+			 "Contract here before it is done there: a subscriber that has dropped what is sent stops.");
+	if (subscriptions != NULL)
+		note(finding, psprintf("Rows come by subscription %s.", subscriptions),
+			 "Contract on the publisher first, and let the subscription catch up with that.");
+}
+
+static void
+note_objects_and_replication(const Migration *migration, GateFinding *finding)
+{
+	note_objects(migration, finding);
+	if (migrate_gate_columns_to_drop(migration) != NIL)
+		note_replication(migration, finding);
+}
+
 #define LACKING \
 	" FROM migrate.releases r WHERE r.retired_at IS NULL AND NOT $1 = ANY (r.migrations)"
 
@@ -415,7 +442,7 @@ static const GateCheck checks[] = {
 	{"rows", check_rows},
 	{"constraints", check_constraints},
 	{"dependents", check_dependents},
-	{"objects", check_objects, note_objects},
+	{"objects", check_objects, note_objects_and_replication},
 	{"window", migrate_usage_check_window},
 	{"usage", migrate_usage_check_uses},
 	{"releases", check_releases},

@@ -303,13 +303,11 @@ record_columns(const char *name, List *columns)
 static void
 record_tree(const char *name, char direction, const ParsedAssignment *assignment)
 {
-	Datum		tree = CStringGetTextDatum(nodeToString(assignment->expr));
-
 	migrate_store_execute("INSERT INTO migrate.assignment_tree VALUES ($1, $2, $3, $4, $5)",
 						  STORE_ARGS(store_text(name), store_char(direction),
 									 store_name(assignment->target->name),
 									 store_int(CATALOG_VERSION_NO),
-									 store_datum(PG_NODE_TREEOID, tree, false)));
+									 store_text(nodeToString(assignment->expr))));
 }
 
 static void

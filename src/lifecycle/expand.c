@@ -52,6 +52,7 @@
 #include "convert/subquery.h"
 #include "guard/expression_dependencies.h"
 #include "guard/partition_attach.h"
+#include "guard/replication.h"
 #include "guard/trigger_guard.h"
 #include "lifecycle/ancestry.h"
 #include "lifecycle/constraint.h"
@@ -461,6 +462,7 @@ migrate_lifecycle_expand(const char *name)
 	migrate_partition_check(migrate_conversion_get(migration->relid));
 	migrate_record_dependencies(migration->relid);
 	migrate_trigger_guard_check_expanded(migration->relid);
+	migrate_replication_warn(migration->relid, managed->version_column);
 	migrate_expression_refresh_text(migration->relid);
 	migrate_lifecycle_sync_statistics(migration->relid);
 	migrate_shmem_request_work();

@@ -111,13 +111,14 @@ CREATE TABLE migrate.assignment (
 	PRIMARY KEY (migration, direction, target)
 );
 
--- The cooked form of an assignment; not dumped, since a tree holds OIDs.
+-- The cooked form of an assignment; not dumped, since a tree holds OIDs. Not a
+-- pg_node_tree, which a subscriber could not even read to pass it over (replication.sql).
 CREATE TABLE migrate.assignment_tree (
 	migration		text NOT NULL,
 	direction		"char" NOT NULL,
 	target			name NOT NULL,
 	catalog_version	integer NOT NULL,			-- of the server that wrote it
-	tree			pg_node_tree NOT NULL,
+	tree			text NOT NULL,
 	PRIMARY KEY (migration, direction, target)
 );
 

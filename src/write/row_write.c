@@ -140,9 +140,21 @@ name_end_of_deferring(const RowWrite *write)
 				   migration->name);
 }
 
+/* Who applies what a publisher has written cannot write something else: what can be done? */
+static void
+hint_to_subscriber(const RowWrite *write)
+{
+	const LiveMigration *migration = write->converter ? write->converter->evaluating : NULL;
+
+	if (migration != NULL && IsLogicalWorker())
+		errhint("Roll migration \"%s\" back here and define it anew, with expressions that take the row or with on_error => 'defer'; or pass the transaction over with ALTER SUBSCRIPTION ... SKIP.",
+				migration->name);
+}
+
 static void
 describe_failure(void *arg)
 {
+	hint_to_subscriber(arg);
 	name_end_of_deferring(arg);
 	name_row(arg);
 }

@@ -24,6 +24,7 @@ typedef struct RowWrite
 	TupleTableSlot *stored;		/* of an UPDATE: the row as it was; else NULL */
 	int32		stored_version; /* whose form the row has, until it is carried on */
 	bool		is_stored;		/* an INSERT that says its version */
+	int32		sent_version;	/* of a replicated UPDATE: that of the row which came */
 	const Bitmapset *updated_columns;	/* that an UPDATE named */
 	const Bitmapset *set;		/* the columns that were set */
 	int			reach;			/* so many of the live migrations' forms is it to have */

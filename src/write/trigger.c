@@ -40,6 +40,7 @@
 #include "convert/excuse.h"
 #include "migrate.h"
 #include "write/carry_out.h"
+#include "write/replicated.h"
 #include "write/row_write.h"
 #include "write/settle.h"
 #include "write/supported.h"
@@ -83,6 +84,30 @@ store_in_version(RowWrite *write, int32 version)
 	return migrate_carry_out(write, upgrade);
 }
 
+/* Of a row that another database sends, something may be missing. */
+static HeapTuple
+store_sent(RowWrite *write, int32 version)
+{
+	check_version(write, version);
+	if (!migrate_replicated_lacks_form(write, version))
+		return store_in_version(write, version);
+	write->stored_version = version;
+	return migrate_carry_out(write, migrate_replicated_insert);
+}
+
+static HeapTuple
+store_sent_upon(RowWrite *write, int32 version, TupleTableSlot *stored)
+{
+	AttrNumber	version_attno = write->conversion->version_attno;
+	bool		isnull;
+
+	check_version(write, version);
+	write->sent_version = version;
+	write->stored = write->named = stored;
+	write->stored_version = DatumGetInt32(slot_getattr(stored, version_attno, &isnull));
+	return migrate_carry_out(write, migrate_replicated_update);
+}
+
 /* ---- INSERT ---- */
 
 static void
@@ -99,7 +124,8 @@ store_inserted(RowWrite *write)
 
 	write->is_stored = written.says_version;
 	if (write->is_stored)
-		return store_in_version(write, written.version);
+		return migrate_row_write_is_replicated() ? store_sent(write, written.version)
+			: store_in_version(write, written.version);
 	write->set = migrate_written_by_pinned(write->conversion, write->rel, write->row, written.set);
 	return migrate_carry_out(write, compute_both_forms);
 }
@@ -114,14 +140,14 @@ store_inserted(RowWrite *write)
  * newest, of a row that is stale. Only numbers that no row has are refused.
  */
 static bool
-says_version(const RowWrite *write, const Bitmapset *updated_columns, int32 given)
+says_version(const RowWrite *write, int32 given)
 {
 	int			bit = write->conversion->version_attno - FirstLowInvalidHeapAttributeNumber;
 
 	if (given == MIGRATE_VERSION_UNSAID)
 		return false;
 	return given < 0 || given > write->conversion->version ||
-		(migrate_row_write_is_replicated() && bms_is_member(bit, updated_columns));
+		(migrate_row_write_is_replicated() && bms_is_member(bit, write->updated_columns));
 }
 
 static HeapTuple
@@ -133,11 +159,13 @@ store_updated(RowWrite *write, const TriggerData *trigger)
 
 	if (isnull)
 		given = MIGRATE_VERSION_UNSAID;
-	if (says_version(write, trigger->tg_updatedcols, given))
-		return store_in_version(write, given);
+	write->updated_columns = trigger->tg_updatedcols;
+	if (says_version(write, given))
+		return migrate_replicated_is_partial(write, given)
+			? store_sent_upon(write, given, trigger->tg_trigslot)
+			: store_in_version(write, given);
 	write->stored = write->named = trigger->tg_trigslot;
 	write->stored_version = DatumGetInt32(slot_getattr(write->stored, version_attno, &isnull));
-	write->updated_columns = trigger->tg_updatedcols;
 	return migrate_update_store(write, given);
 }
 

@@ -148,17 +148,23 @@ migrate_written_by_insert(const Conversion *conversion, Relation rel, TupleTable
 	return written;
 }
 
-/* Does a row say nothing in the old form of a migration? */
-static bool
-is_old_form_unsaid(const LiveMigration *live, Relation rel, TupleTableSlot *row)
+Bitmapset *
+migrate_written_old_form(const LiveMigration *live)
 {
 	Bitmapset  *old_form = bms_copy(live->removed);
-	int			attno = -1;
 	ListCell   *lc;
 
 	foreach(lc, live->downs)
 		old_form = bms_add_member(old_form, ((Assignment *) lfirst(lc))->target);
-	while ((attno = bms_next_member(old_form, attno)) >= 0)
+	return old_form;
+}
+
+bool
+migrate_written_says_nothing(Relation rel, TupleTableSlot *row, const Bitmapset *columns)
+{
+	int			attno = -1;
+
+	while ((attno = bms_next_member(columns, attno)) >= 0)
 	{
 		bool		isnull;
 		Datum		value = slot_getattr(row, attno, &isnull);
@@ -177,7 +183,7 @@ migrate_written_by_pinned(const Conversion *conversion, Relation rel, TupleTable
 
 	for (int i = 0; speaks >> i != 0; i++)
 		if ((speaks >> i & 1) != 0 && !bms_overlap(conversion->live[i].added, set) &&
-			is_old_form_unsaid(&conversion->live[i], rel, row))
+			migrate_written_says_nothing(rel, row, migrate_written_old_form(&conversion->live[i])))
 			set = bms_union(set, conversion->live[i].added);
 	return set;
 }

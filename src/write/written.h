@@ -47,4 +47,11 @@ extern bool migrate_written_any(const Conversion *conversion, const Bitmapset *c
 extern const Bitmapset *migrate_written_by_pinned(const Conversion *conversion, Relation rel,
 												  TupleTableSlot *row, const Bitmapset *set);
 
+/* The columns that a migration removes and those that down assigns. */
+extern Bitmapset *migrate_written_old_form(const LiveMigration *live);
+
+/* Has a row that is inserted nothing but NULL and defaults in these columns? */
+extern bool migrate_written_says_nothing(Relation rel, TupleTableSlot *row,
+										 const Bitmapset *columns);
+
 #endif							/* MIGRATE_WRITE_WRITTEN_H */
