@@ -121,6 +121,9 @@ CREATE TABLE migrate.assignment_tree (
 	PRIMARY KEY (migration, direction, target)
 );
 
+-- Statistics on it would hold trees, which pg_upgrade to server 18 carries as text and cannot read back.
+ALTER TABLE migrate.assignment_tree ALTER COLUMN tree SET STATISTICS 0;
+
 -- Where the dependencies of a table's write trigger were recorded; not dumped, as they are not.
 CREATE TABLE migrate.recorded (
 	relation		regclass PRIMARY KEY,

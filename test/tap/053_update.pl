@@ -53,6 +53,7 @@ foreach my $version (@released)
 	next unless $is_served;
 
 	make_midway($node, $db, $version);
+	$node->safe_psql($db, 'ANALYZE');
 	is(version_of($db), $version, "version $version");
 	my ($reads, $stored, $catalog) = map { $_->($node, $db) } \&reads_of, \&stored_in, \&catalog_of;
 	my $dump = $node->basedir . "/$db.dump";
@@ -68,6 +69,10 @@ foreach my $version (@released)
 
 	command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr("${db}_restored"), $dump ], 'and is restored');
 	is(version_of("${db}_restored"), $present, 'in the present version');
+
+	$node->safe_psql($db, 'ANALYZE');
+	is($node->safe_psql($db, q{SELECT attname FROM pg_stats WHERE schemaname = 'migrate' AND tablename = 'assignment_tree' AND attname = 'tree'}),
+		'', 'no statistics of trees are there, which pg_upgrade could not carry');
 
 	foreach my $to ($db, "${db}_restored")
 	{
