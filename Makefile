@@ -2,6 +2,7 @@
 #
 #	make, make install, make installcheck		as with every extension
 #	make lint, make format						the house rules of the C code
+#	make freeze NEXT=1.1						after a release: begin the next version
 #	make demo									what it does, on a live table
 #	make sqlsmith								random statements against internal errors
 #	make bench ROWS=2000000 ROUNDS=5			what a migration costs, beside what others cost
@@ -15,11 +16,11 @@
 # here: make would take the objects that lie in this folder for its own.
 
 EXTENSION = migrate
-EXTVERSION = 0.1
 MODULE_big = migrate
 PGFILEDESC = "migrate - online data migration"
 
 SOURCE := $(or $(VPATH),.)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(SOURCE)/$(EXTENSION).control)
 in_source = $(sort $(patsubst $(SOURCE)/%,%,$(wildcard $(addprefix $(SOURCE)/,$(1)))))
 
 OBJS := $(patsubst %.c,%.o,$(call in_source,src/*.c src/*/*.c))
@@ -34,11 +35,11 @@ SQL_PARTS := $(filter $(SQL_ALL),$(SQL_FIRST)) \
 	$(filter-out $(SQL_FIRST) $(SQL_LAST),$(SQL_ALL)) \
 	$(filter $(SQL_ALL),$(SQL_LAST))
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
-DATA = $(SQL_UPGRADES)
+DATA = $(SQL_UPGRADES) $(call in_source,src/sql/released/*.sql)
 
 # Server 15 marks nothing for export and so exports everything; later ones bring
 # this definition along.
-PG_CPPFLAGS = -I$(srcdir)/src '-DPGDLLEXPORT=__attribute__((visibility("default")))'
+PG_CPPFLAGS = -I$(srcdir)/src '-DMIGRATE_VERSION="$(EXTVERSION)"' '-DPGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CFLAGS = -fvisibility=hidden -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers
 
@@ -83,19 +84,30 @@ $(DATA_built): $(SQL_PARTS)
 
 # Every object depends on every header: the tree is small, and a stale object
 # across a changed struct is not worth the seconds saved.
-$(OBJS): $(call in_source,src/*.h src/*/*.h)
+$(OBJS): $(call in_source,src/*.h src/*/*.h) $(EXTENSION).control
 
 ifneq ($(VPATH),)
 $(shell mkdir -p $(sort $(dir $(OBJS))))
 endif
 
-.PHONY: lint format demo sqlsmith soak bench bench-report check-all check-assert check-core check-valgrind
+.PHONY: lint format freeze demo sqlsmith soak bench bench-report check-all check-assert check-core \
+	check-valgrind
 
 lint: all
 	PG_CONFIG='$(PG_CONFIG)' LIBRARY='$(CURDIR)/$(shlib)' $(srcdir)/test/lint/run
 
 format:
 	cd $(srcdir) && sh test/lint/format --apply
+
+# The version in the making was released: keep its install script, and begin NEXT.
+freeze: $(DATA_built)
+	@test -n '$(NEXT)' || { echo 'make freeze NEXT=version' >&2; exit 1; }
+	cp $(DATA_built) $(srcdir)/src/sql/released/
+	cd $(srcdir)/src/sql/released && sha256sum $(DATA_built) >> SHA256SUMS
+	printf '%s\n' '\echo Use "ALTER EXTENSION $(EXTENSION) UPDATE TO '"'$(NEXT)'"'" to load this file. \quit' \
+		> $(srcdir)/src/sql/$(EXTENSION)--$(EXTVERSION)--$(NEXT).sql
+	cd $(srcdir) && sed -i "s/^default_version = .*/default_version = '$(NEXT)'/" $(EXTENSION).control && \
+		sed -i 's/"version": "$(EXTVERSION)\.[0-9]*"/"version": "$(NEXT).0"/' META.json
 
 # Needs the library installed, starts a server of its own.
 demo:

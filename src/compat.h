@@ -273,6 +273,14 @@ compat_insert_index_tuples(ResultRelInfo *relinfo, TupleTableSlot *slot,
 #endif
 }
 
+/* From 18 on the server shows a library's name and version. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_MODULE_MAGIC(its_name, its_version) \
+	PG_MODULE_MAGIC_EXT(.name = its_name, .version = its_version)
+#else
+#define COMPAT_MODULE_MAGIC(its_name, its_version) PG_MODULE_MAGIC
+#endif
+
 /* From 17 on a generated column's expression can be changed. */
 #if PG_VERSION_NUM >= 170000
 #define compat_sets_expression(command)	((command)->subtype == AT_SetExpression)

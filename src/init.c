@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 
 #include "catalog/use_counter.h"
+#include "compat.h"
 #include "convert/conversion.h"
 #include "convert/converter.h"
 #include "convert/pin.h"
@@ -28,7 +29,7 @@
 #include "worker/worker.h"
 #include "write/copy_frame.h"
 
-PG_MODULE_MAGIC;
+COMPAT_MODULE_MAGIC(MIGRATE_LIBRARY, MIGRATE_VERSION);
 
 bool		migrate_is_preloaded = false;
 

@@ -9,6 +9,13 @@
 #define MIGRATE_SCHEMA		"migrate"
 #define MIGRATE_LIBRARY		"migrate"
 
+/*
+ * The versions of the SQL objects whose tables this library knows how to read and
+ * write: its own (MIGRATE_VERSION, from the control file), and older ones as long as
+ * what came since is not needed.
+ */
+#define MIGRATE_SERVED_VERSIONS	"0.1", MIGRATE_VERSION
+
 /* The version that a table's rows have when they are first managed. */
 #define MIGRATE_FIRST_VERSION	1
 

@@ -19,31 +19,25 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "catalog/installation.h"
 #include "catalog/store.h"
 #include "migrate.h"
 
@@ -152,14 +146,15 @@ become(StoreIdentity *saved, Oid role, int sec_context)
 void
 migrate_store_become_owner(StoreIdentity *saved)
 {
-	Oid			owner = migrate_store_extension_owner();
+	Installation installation;
 
 	/* Dropped, while a worker or a function of ours was at it. */
-	if (!OidIsValid(owner))
+	if (!migrate_installation_read(&installation))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"%s\" does not exist", MIGRATE_EXTENSION)));
-	become(saved, owner, SECURITY_LOCAL_USERID_CHANGE);
+	migrate_installation_check(&installation);
+	become(saved, installation.owner, SECURITY_LOCAL_USERID_CHANGE);
 	/* The server's texts of expressions are kept, and compared. */
 	(void) set_config_option("quote_all_identifiers", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
@@ -188,22 +183,9 @@ migrate_store_become_self(const StoreIdentity *saved)
 Oid
 migrate_store_extension_owner(void)
 {
-	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			owner = InvalidOid;
+	Installation installation;
 
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
-				F_NAMEEQ, CStringGetDatum(MIGRATE_EXTENSION));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		owner = ((Form_pg_extension) GETSTRUCT(tuple))->extowner;
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-
-	return owner;
+	return migrate_installation_read(&installation) ? installation.owner : InvalidOid;
 }
 
 /*

@@ -23,6 +23,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -31,9 +32,11 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "catalog/installation.h"
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/conversion_private.h"
+#include "migrate.h"
 
 typedef struct CacheEntry
 {
@@ -46,6 +49,7 @@ typedef enum Knowledge
 {
 	UNKNOWN,
 	NO,
+	UNSERVED,					/* in a version that this library does not serve */
 	YES
 } Knowledge;
 
@@ -138,16 +142,35 @@ migrate_conversion_init(void)
 
 /* ---- asking ---- */
 
+/* That the extension was updated is not announced: what is not served is looked at again. */
 static bool
 is_installed(void)
 {
-	if (installed == UNKNOWN)
-	{
-		managed_relid = OidIsValid(migrate_store_extension_owner())
-			? migrate_store_table("managed") : InvalidOid;
-		installed = OidIsValid(managed_relid) ? YES : NO;
-	}
-	return installed == YES;
+	Installation installation;
+
+	if (installed != UNKNOWN && installed != UNSERVED)
+		return installed == YES;
+	if (!migrate_installation_read(&installation))
+		installed = NO;
+	else if (!OidIsValid(managed_relid = migrate_store_table("managed")))
+		installed = NO;
+	else
+		installed = installation.is_served ? YES : UNSERVED;
+	return installed != NO;
+}
+
+/*
+ * What a table's rows read as, and what has to be stored of a write, cannot be told where the
+ * catalog is in a version that we do not know. Which table that concerns, its trigger tells.
+ */
+static void
+refuse_unserved(Oid relid)
+{
+	Installation installation;
+
+	if (OidIsValid(get_trigger_oid(relid, MIGRATE_TRIGGER_NAME, true)) &&
+		migrate_installation_read(&installation))
+		migrate_installation_check(&installation);
 }
 
 /*
@@ -199,6 +222,8 @@ migrate_conversion_any(void)
 	/* Without preloading there is no callback that would keep us right. */
 	if (cache == NULL || !OidIsValid(MyDatabaseId) || !is_installed())
 		return false;
+	if (installed == UNSERVED)
+		return true;			/* in which tables, only these tell */
 	if (!summary_valid)
 		load_summary();
 	return summary.any;
@@ -207,7 +232,7 @@ migrate_conversion_any(void)
 bool
 migrate_conversion_any_deprecated(void)
 {
-	return migrate_conversion_any() && summary.any_deprecated;
+	return migrate_conversion_any() && installed == YES && summary.any_deprecated;
 }
 
 static void
@@ -244,6 +269,11 @@ migrate_conversion_get(Oid relid)
 
 	if (!migrate_conversion_any())
 		return NULL;
+	if (installed == UNSERVED)
+	{
+		refuse_unserved(relid);
+		return NULL;
+	}
 	entry = hash_search(cache, &relid, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -314,7 +344,7 @@ migrate_conversion_any_stale(void)
 
 	if (!migrate_conversion_any())
 		return false;
-	if (summary.any_expanded || RecoveryInProgress())
+	if (installed == UNSERVED || summary.any_expanded || RecoveryInProgress())
 		return true;
 	foreach(lc, summary.completed)
 	{

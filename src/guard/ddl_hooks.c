@@ -33,6 +33,7 @@
 #include "guard/function_guard.h"
 #include "guard/index_guard.h"
 #include "guard/inherit_guard.h"
+#include "guard/own_extension.h"
 #include "guard/partitions.h"
 #include "guard/statement.h"
 #include "guard/table_copy.h"
@@ -166,12 +167,16 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	RangeVar   *restored = IsBinaryUpgrade ? NULL : table_of_write_trigger(pstmt->utilityStmt);
 	RangeVar   *switched = NULL;
 	bool		with_references = false;
+	bool		updated = !IsBinaryUpgrade && migrate_own_extension_is_altered(pstmt->utilityStmt);
 	List	   *partitions = NIL;
 	List	   *conversions = NIL;
 	List	   *copies = NIL;
 
 	if (!IsBinaryUpgrade)
+	{
+		migrate_own_extension_expect(pstmt->utilityStmt);
 		partitions = migrate_partitions_expect(pstmt->utilityStmt);
+	}
 	if (migrate_guc_guard && !IsBinaryUpgrade)
 		copies = migrate_table_copies_expect(pstmt->utilityStmt);
 	if (renames(pstmt->utilityStmt) && migrate_conversion_any())
@@ -189,6 +194,8 @@ on_process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	migrate_table_copies_follow(copies);
 	if (switched != NULL)
 		migrate_ddl_follow_switch_triggers(switched, with_references);
+	if (updated)
+		migrate_own_extension_check();
 	if (conversions == NIL)
 		return;
 	CommandCounterIncrement();

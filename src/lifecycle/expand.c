@@ -215,7 +215,7 @@ begin_to_manage(Oid relid, const char *version_column)
 				 errmsg("table \"%s\" has a column \"%s\" of its own",
 						get_rel_name(relid), version_column),
 				 errdetail("The row version would have that name."),
-				 errhint("Call migrate.manage(%s, version_column => ...) with another name first.",
+				 errhint("Call migrate.manage(%s, version_column => ...) with another name first, or drop the column if it is left from a time when the extension was installed.",
 						 quote_literal_cstr(migrate_store_relation_sql(relid)))));
 	version = first_version(relid);
 	migrate_store_ddl(relid, psprintf("ALTER TABLE %s ADD COLUMN %s integer NOT NULL DEFAULT %s",

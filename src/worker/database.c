@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -21,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "backfill/part.h"
+#include "catalog/installation.h"
 #include "catalog/store.h"
 #include "guc.h"
 #include "lifecycle/use_flush.h"
@@ -120,11 +120,17 @@ is_open(void)
 	return open != NULL && strcmp(open, "t") == 0;
 }
 
+/* Where it is but not served, who looks after the server learns of it from the log, too. */
 static bool
 is_installed(void)
 {
-	return OidIsValid(get_extension_oid(MIGRATE_EXTENSION, true)) &&
-		OidIsValid(migrate_store_table("backfill"));
+	Installation installation;
+
+	if (!migrate_installation_read(&installation) ||
+		!OidIsValid(migrate_store_table("backfill")))
+		return false;
+	migrate_installation_check(&installation);
+	return true;
 }
 
 /* What uses of deprecated columns were counted is carried to the table; of Work *, in

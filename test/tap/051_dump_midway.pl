@@ -75,6 +75,12 @@ dump_to('table', '-Fc', '-t', 'app.users');
 restored('sections', sub {
 	restore_from($_[0], 'custom', "--section=$_") foreach qw(pre-data data post-data);
 });
+$node->safe_psql('postgres', 'CREATE ROLE another SUPERUSER');
+my $owned = restored('another owner', sub { restore_from($_[0], 'custom', '--no-owner', '--no-acl', '--role=another') });
+is($node->safe_psql($owned, q{SELECT DISTINCT relowner::regrole FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+	WHERE nspname IN ('app', 'migrate', 'second')}), 'another', 'all is his');
+$node->safe_psql($owned, q{SET ROLE another; CALL migrate.run('app.users', max_rows => 100)});
+$node->safe_psql('postgres', "DROP DATABASE $owned");		# work there would take workers from the others
 my $parallel = restored('parallel', sub { restore_from($_[0], 'folder', '-j2') });
 go_on_to_the_end($node, $parallel, 'parallel');
 

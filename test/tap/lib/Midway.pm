@@ -12,9 +12,8 @@ use Test::More;
 
 our @EXPORT_OK = qw(make_midway reads_of stored_in catalog_of is_unchanged go_on_to_the_end);
 
-# Run in a database that has nothing yet.
+# Run in a database that has nothing but the extension.
 my $script = <<'SQL';
-CREATE EXTENSION migrate;
 SET client_min_messages = warning;
 CREATE SCHEMA app;
 SET search_path = app;
@@ -103,7 +102,8 @@ my @tables = ('users', 'lasts', 'keys', 'refs', '"Odd ""Name"""', 'items', 'done
 
 sub make_midway
 {
-	my ($node, $db) = @_;
+	my ($node, $db, $version) = @_;
+	$node->safe_psql($db, 'CREATE EXTENSION migrate' . ($version ? " VERSION '$version'" : ''));
 	$node->safe_psql($db, $script);
 	$node->safe_psql($db, "CALL migrate.run('app.$_')") foreach qw(done ended);
 	$node->safe_psql($db, q{CALL migrate.run('app.users', max_rows => 100)});
