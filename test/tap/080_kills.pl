@@ -16,7 +16,7 @@
 #
 # What was ended in which phase is noted at the end.
 #
-# KILLS=1000 for so many (default 24), SEED=n for the same choices.
+# KILLS=1000 for so many (default 18), SEED=n for the same choices.
 use strict;
 use warnings;
 
@@ -42,7 +42,7 @@ use Time::HiRes qw(time usleep);
 
 use Ledger;
 
-my $kills = $ENV{KILLS} // 24;
+my $kills = $ENV{KILLS} // 18;
 my $seed = $ENV{SEED} // int time;
 my $cold_rows = 3000;
 srand($seed);
@@ -300,6 +300,12 @@ sub start_locker
 		'SELECT pg_sleep(' . rand(0.3) . '); COMMIT', 'locker');
 }
 
+# One that has an old snapshot for a while, for which a builder of indexes waits.
+sub start_onlooker
+{
+	return start_operation('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class', 'SELECT pg_sleep(0.4); COMMIT', 'onlooker');
+}
+
 sub start_operation
 {
 	my ($settings, $statement, $name) = @_;
@@ -411,12 +417,12 @@ sub round
 	set_rate(0) if $name eq 'completion';
 	fill_disk($before->{disk}) if $before->{disk};
 	$_->start($connection, $limit, @forms) foreach @{ $life->{writers} };
-	my @locker = $before->{is_locked} ? start_locker($life) : ();
+	my @others = ($before->{is_locked} ? start_locker($life) : (), $name eq 'completion' && rand() < 0.5 ? start_onlooker() : ());
 	my $operation = $statement && start_operation($limit, $statement, 'operation');
 	$name = 'backfill' if $name eq 'completion' && !reach_completion($life);
 	usleep(rand($name eq 'completion' ? 60_000 : 200_000));
 	my $what = $do->() // signal_one('KILL', $client) // end_postmaster('QUIT');
-	waitpid $_, 0 foreach @locker;
+	waitpid $_, 0 foreach @others;
 	foreach my $code (map { $_->finish } @{ $life->{writers} })
 	{
 		give_up("a writer was told $code after $what while $name") unless $code =~ $told_writer;
