@@ -267,6 +267,7 @@ wait_until("SELECT pid <> $ended FROM ($launcher) AS launcher", 'the launcher co
 
 # -- Somebody asks for work while the launcher waits for a worker to come up; by the time
 # that the launcher gets to run, the worker has come and gone, too.
+set('migrate.usage_flush_interval', q{'1h'});
 sql('CREATE DATABASE other');
 sql('CREATE EXTENSION migrate', 'other');
 create_table('asked', 10, $_) foreach 'postgres', 'other';
@@ -295,6 +296,7 @@ kill 'CONT', $launcher_pid;
 ok($node->poll_query_until('other', q{SELECT state = 'complete' FROM migrate.migration WHERE name = 'asked'}),
 	'what was asked for meanwhile is not forgotten');
 $_->quit foreach $here, $there;
+set('migrate.usage_flush_interval', q{'10s'});
 
 # -- On a standby nothing runs; once promoted it goes on where the primary was.
 set('migrate.max_rows_per_second', 1000);

@@ -414,7 +414,7 @@ sub round
 	my $connection = $node->connstr('postgres');
 	my $limit = $before->{limit} ? "SET $before->{limit} = " . (1 + int rand 60) : '';
 
-	set_rate(0) if $name eq 'completion';
+	if ($name eq 'completion') { mend($life); set_rate(0) }
 	fill_disk($before->{disk}) if $before->{disk};
 	$_->start($connection, $limit, @forms) foreach @{ $life->{writers} };
 	my @others = ($before->{is_locked} ? start_locker($life) : (), $name eq 'completion' && rand() < 0.5 ? start_onlooker() : ());
