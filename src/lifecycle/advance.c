@@ -165,6 +165,32 @@ begin_indexes(Advance *advance)
 		(void) start_builder(advance, false);
 }
 
+/*
+ * All is converted, and what served stale rows is to be dropped: a concurrent DROP INDEX
+ * may take as long as there are older transactions, so that is not waited for. But a
+ * process has to be at it. The last that we started may have looked for the last time
+ * already, or have never come up.
+ */
+static AdvanceStatus
+leave_indexes(Advance *advance)
+{
+	Backfill   *backfill = &advance->backfill;
+	bool		is_eager = advance->builders <= MAX_EAGER_BUILDERS;
+	char	   *name;
+
+	if (backfill->only_helps)
+		return ADVANCE_DONE;
+	if (migrate_index_state(backfill->root, false, &name) != INDEX_PENDING ||
+		migrate_index_is_claimed(backfill->root))
+	{
+		migrate_backfill_hold(backfill, NULL, 0);
+		return ADVANCE_DONE;
+	}
+	migrate_backfill_hold(backfill, psprintf("the dropping of index \"%s\"", name),
+						  is_eager ? INDEX_WAIT : PROOF_WAIT);
+	return is_eager && is_building(advance) ? ADVANCE_WORKED : ADVANCE_WAITING;
+}
+
 /* True where all stand; else what to do in their stead. */
 static bool
 finish_indexes(Advance *advance, AdvanceStatus *status)
@@ -371,7 +397,7 @@ take_step(Advance *advance)
 	switch (convert(&advance->backfill))
 	{
 		case BACKFILL_NOTHING:
-			return ADVANCE_DONE;
+			return leave_indexes(advance);
 		case BACKFILL_WORKED:
 			return ADVANCE_WORKED;
 		case BACKFILL_WAITING:

@@ -102,7 +102,14 @@ extern bool migrate_index_start_builder(Oid root, bool is_final,
  */
 extern void migrate_index_stop_builder(Oid root);
 
-/* In that process: is it alone at this table? It then is until it exits. */
+/* In that process: is it alone at this table? It then is until it lets go, or exits. */
 extern bool migrate_index_claim(Oid root);
+extern void migrate_index_let_go(Oid root);
+
+/*
+ * Is such a process at this table, which will look at what is committed by now? False, too,
+ * where it is between two transactions.
+ */
+extern bool migrate_index_is_claimed(Oid root);
 
 #endif							/* MIGRATE_LIFECYCLE_INDEX_H */

@@ -13,7 +13,8 @@
  *				migration was expanded), or whose migration is complete, is dropped
  *
  * At most one process at a time works on a table's indexes, by a session lock;
- * so to itself "invalid" always means left over.
+ * so to itself "invalid" always means left over. Another that comes meanwhile leaves at
+ * once, and nothing is lost by that: who lets go of the lock looks again after it.
  *
  * The server cannot build a partitioned table's index concurrently. So each leaf
  * gets one, under an interim name, and when all have theirs one is made of them
@@ -517,21 +518,46 @@ migrate_index_start_builder(Oid root, bool is_final, BackgroundWorkerHandle **ha
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
-bool
-migrate_index_claim(Oid root)
+static LOCKTAG
+builders_lock(Oid root)
 {
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, root, 0, BUILDERS_LOCK);
+	return tag;
+}
+
+bool
+migrate_index_claim(Oid root)
+{
+	LOCKTAG		tag = builders_lock(root);
+
 	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+migrate_index_let_go(Oid root)
+{
+	LOCKTAG		tag = builders_lock(root);
+
+	(void) LockRelease(&tag, ExclusiveLock, true);
+}
+
+bool
+migrate_index_is_claimed(Oid root)
+{
+	LOCKTAG		tag = builders_lock(root);
+	int			count;
+
+	(void) GetLockConflicts(&tag, ExclusiveLock, &count);
+	return count > 0;
 }
 
 void
 migrate_index_stop_builder(Oid root)
 {
-	LOCKTAG		tag;
+	LOCKTAG		tag = builders_lock(root);
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, root, 0, BUILDERS_LOCK);
 	(void) migrate_store_fetch("SELECT pg_terminate_backend(l.pid) FROM pg_locks l"
 							   " JOIN pg_database d ON d.oid = l.database"
 							   " JOIN pg_stat_activity a ON a.pid = l.pid"

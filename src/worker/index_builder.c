@@ -8,6 +8,10 @@
  * index_work.c says what is to be done). It ends when nothing is left that it
  * could do.
  *
+ * One that finds another at the table leaves it to that one, which may just have
+ * found that nothing is left. So who has had a table looks once more after he has let
+ * go of it: what was committed before anybody was turned away, he sees then.
+ *
  * Rights: it is a superuser's process, as every worker. What an index evaluates
  * the server itself runs as the table's owner in a security-restricted
  * operation, and the index is that owner's. Here it is the columns, or
@@ -146,12 +150,11 @@ fail_task(Oid relation, const IndexTask *task, const ErrorData *error, MemoryCon
 	migrate_session_end_transaction();
 }
 
-/* False where it is not to be gone on with. */
-static bool
-do_next_task(const IndexBuilderArgument *argument, MemoryContext context)
+/* In memory that lasts until the next look. */
+static IndexTask *
+look(const IndexBuilderArgument *argument, MemoryContext context)
 {
 	IndexTask  *task;
-	ErrorData  *error;
 
 	MemoryContextReset(context);
 	migrate_session_begin_transaction();
@@ -159,8 +162,15 @@ do_next_task(const IndexBuilderArgument *argument, MemoryContext context)
 	task = migrate_index_next_task(argument->relation, argument->is_final);
 	migrate_session_end_transaction();
 	MemoryContextSwitchTo(context);
-	if (task == NULL)
-		return false;
+	return task;
+}
+
+/* False where it is not to be gone on with. */
+static bool
+do_task(const IndexBuilderArgument *argument, const IndexTask *task, MemoryContext context)
+{
+	ErrorData  *error;
+
 	error = try_task(task, task->statement, context);
 	if (error == NULL)
 		return true;
@@ -168,6 +178,21 @@ do_next_task(const IndexBuilderArgument *argument, MemoryContext context)
 		return false;
 	fail_task(argument->relation, task, error, context);
 	return !is_passing(error);
+}
+
+/* All that there are; false where one is left to another time. */
+static bool
+do_tasks(const IndexBuilderArgument *argument, MemoryContext context)
+{
+	IndexTask  *task;
+
+	while ((task = look(argument, context)) != NULL)
+	{
+		if (!do_task(argument, task, context))
+			return false;
+		migrate_session_refresh();
+	}
+	return true;
 }
 
 static bool
@@ -194,8 +219,11 @@ migrate_worker_index_main(Datum database)
 	SetConfigOption("migrate.guard", "off", PGC_SUSET, PGC_S_OVERRIDE);
 	context = AllocSetContextCreate(TopMemoryContext, "migrate index builder",
 									ALLOCSET_DEFAULT_SIZES);
-	if (claim(argument.relation))
-		while (do_next_task(&argument, context))
-			migrate_session_refresh();
+	while (claim(argument.relation) && do_tasks(&argument, context))
+	{
+		migrate_index_let_go(argument.relation);
+		if (look(&argument, context) == NULL)
+			break;
+	}
 	proc_exit(0);
 }

@@ -262,6 +262,8 @@ migrate_slot_start(Oid database, Oid relation, int number)
 	}
 	if (WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
 		unreserve(slot, generation);
+	/* What woke us there may have been another's request: have our caller look again. */
+	SetLatch(MyLatch);
 	pfree(handle);
 	return true;
 }

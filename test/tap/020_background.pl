@@ -8,6 +8,7 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $rows = 20000;
 
@@ -266,6 +267,39 @@ my $launcher = q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'migrate 
 my $ended = sql($launcher);
 sql("SELECT pg_terminate_backend($ended)");
 wait_until("SELECT pid <> $ended FROM ($launcher) AS launcher", 'the launcher comes back');
+
+# -- Somebody asks for work while the launcher waits for a worker to come up; by the time
+# that the launcher gets to run, the worker has come and gone, too.
+set('migrate.usage_flush_interval', q{'1h'});
+sql('CREATE DATABASE other');
+sql('CREATE EXTENSION migrate', 'other');
+create_table('asked', 10, $_) foreach 'postgres', 'other';
+wait_until(q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type ~ '^migrate.*worker')}, 'no worker is there');
+my ($here, $there) = map { $node->background_psql($_) } 'postgres', 'other';
+my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+my $launcher_pid = sql($launcher);
+
+sub until_there_is
+{
+	my ($query) = @_;
+	foreach my $try (1 .. 1800) { return 1 if $here->query("SELECT ($query)::integer") eq '1'; usleep(100_000) }
+	return 0;
+}
+
+kill 'STOP', $postmaster;
+$here->query(q{SELECT migrate.expand('asked')});
+ok(until_there_is(q{SELECT wait_event ILIKE 'BgWorkerStartup' FROM pg_stat_activity WHERE backend_type = 'migrate launcher'}),
+	'the launcher waits for a worker to come up');
+kill 'STOP', $launcher_pid;
+$there->query(q{SELECT migrate.expand('asked')});
+kill 'CONT', $postmaster;
+ok(until_there_is(q{SELECT count(*) = 1 FROM migrate.migration WHERE name = 'asked' AND state = 'complete'
+	AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type ~ '^migrate.*worker')}), 'the worker has come and gone');
+kill 'CONT', $launcher_pid;
+ok($node->poll_query_until('other', q{SELECT state = 'complete' FROM migrate.migration WHERE name = 'asked'}),
+	'what was asked for meanwhile is not forgotten');
+$_->quit foreach $here, $there;
+set('migrate.usage_flush_interval', q{'10s'});
 
 # -- On a standby nothing runs; once promoted it goes on where the primary was.
 set('migrate.max_rows_per_second', 1000);

@@ -177,5 +177,85 @@ is(indexes('undone'), '', 'and no index is left');
 $in .= "COMMIT;\n\\q\n";
 $holder->finish;
 
+# From here on nobody looks again but who is told to.
+sql('ALTER SYSTEM SET migrate.autostart = off');
+sql('SELECT pg_reload_conf()');
+$node->poll_query_until('postgres', "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type ~ '^migrate.*(worker|builder)')");
+
+# A builder finds another that is about to leave, and leaves itself: who stays at it?
+# One is stopped for a moment after its index was there, in any of the places that it passes by then.
+create('turned_away', 300);
+sql("SELECT migrate.expand('turned_away')");
+sql(<<'SQL');
+CREATE PROCEDURE declare_one(number integer) LANGUAGE plpgsql AS $$
+DECLARE
+	converted bigint;
+	remaining bigint;
+BEGIN
+	PERFORM migrate.create_index('turned_away', format('(b + %s)', number), while_stale => true);
+	COMMIT;
+	CALL migrate.run('turned_away', 1, converted, remaining);
+END $$;
+CREATE PROCEDURE await(number integer) LANGUAGE plpgsql AS $$
+DECLARE
+	until timestamptz := clock_timestamp() + '30 s';
+BEGIN
+	WHILE number > (SELECT count(*) FROM pg_index WHERE indrelid = 'turned_away'::regclass AND indisvalid AND NOT indisprimary) LOOP
+		COMMIT;
+		IF clock_timestamp() > until THEN RAISE 'nobody builds index %', number; END IF;
+	END LOOP;
+END $$;
+CREATE PROCEDURE turn_away(rounds integer) LANGUAGE plpgsql AS $$
+DECLARE
+	stop_short text := 'cat; (kill -STOP %1$s; sleep 0.1; kill -CONT %1$s) > /dev/null 2>&1 &';
+	builder integer;
+BEGIN
+	FOR round IN 1 .. rounds LOOP
+		CALL declare_one(2 * round - 1);
+		CALL await(2 * round - 1);
+		PERFORM pg_sleep(random() * 0.004);
+		COMMIT;
+		SELECT pid INTO builder FROM pg_stat_activity WHERE backend_type = 'migrate index builder';
+		IF builder IS NOT NULL THEN
+			EXECUTE format('COPY (SELECT) TO PROGRAM %L', format(stop_short, builder));
+		END IF;
+		CALL declare_one(2 * round);
+		CALL await(2 * round);
+		COMMIT;
+	END LOOP;
+END $$;
+SQL
+my $rounds = $ENV{ROUNDS} // 20;
+my (undef, undef, $lost) = $node->psql('postgres', "CALL turn_away($rounds)", on_error_stop => 0);
+is($lost, '', 'who turns another builder away sees to what that came for');
+
+# The drop of the index on what stale rows read as needs a process, and none can come
+# up: who runs the migration does not leave before one has.
+create('not_come', 1000);
+declare('not_come', ', while_stale => true');
+sql("CALL migrate.run('not_come', 1)");
+$node->poll_query_until('postgres', "SELECT bool_and(indisvalid) AND count(*) = 2 FROM pg_index WHERE indrelid = 'not_come'::regclass");
+my $old = $node->background_psql('postgres');
+$old->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class');
+my $runner = $node->background_psql('postgres');
+$runner->query(q{SET migrate.lock_timeout = '60s'});
+$runner->query_until(qr/begun/, "\\echo begun\nCALL migrate.run('not_come');\n\\echo ended\n");
+$node->poll_query_until('postgres', "SELECT EXISTS ($builder AND wait_event_type = 'Lock')");
+my $in_the_way = $node->background_psql('postgres');
+$in_the_way->query_until(qr/begun/, "\\echo begun\nBEGIN;\nLOCK not_come IN SHARE UPDATE EXCLUSIVE MODE;\n");
+$node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'not_come'::regclass AND NOT granted)");
+$old->query('COMMIT');
+is($in_the_way->query('SELECT 1'), 1, 'the plain index is there, and the proof is not');
+$node->poll_query_until('postgres', "SELECT NOT EXISTS ($builder)");
+my $logged = -s $node->logfile;
+$node->safe_psql('template1', 'ALTER DATABASE postgres ALLOW_CONNECTIONS false');
+$in_the_way->query('COMMIT');
+$node->wait_for_log(qr/not currently accepting connections/, $logged);
+$node->safe_psql('template1', 'ALTER DATABASE postgres ALLOW_CONNECTIONS true');
+$runner->query_until(qr/ended/, '');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 2 FROM pg_index WHERE indrelid = 'not_come'::regclass"),
+	'and the index for stale rows is dropped though its builder came late');
+$_->quit foreach $old, $runner, $in_the_way;
+
 $node->stop;
 done_testing();
