@@ -4,9 +4,3 @@
  * fresh one, and so is one that was restored from a dump of the older version: a dump
  * has rows alone, so what they lack has to be given by defaults (test/tap/053_update.pl).
  */
-
--- Statistics on it would hold trees, which pg_upgrade to server 18 carries as text and cannot read back.
-ALTER TABLE migrate.assignment_tree ALTER COLUMN tree SET STATISTICS 0;
-DELETE FROM pg_catalog.pg_statistic WHERE starelid = 'migrate.assignment_tree'::pg_catalog.regclass
-	AND staattnum = (SELECT attnum FROM pg_catalog.pg_attribute
-		WHERE attrelid = 'migrate.assignment_tree'::pg_catalog.regclass AND attname = 'tree');

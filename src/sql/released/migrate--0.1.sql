@@ -112,13 +112,14 @@ CREATE TABLE migrate.assignment (
 	PRIMARY KEY (migration, direction, target)
 );
 
--- The cooked form of an assignment; not dumped, since a tree holds OIDs.
+-- The cooked form of an assignment; not dumped, since a tree holds OIDs. Not a
+-- pg_node_tree, which a subscriber could not even read to pass it over (replication.sql).
 CREATE TABLE migrate.assignment_tree (
 	migration		text NOT NULL,
 	direction		"char" NOT NULL,
 	target			name NOT NULL,
 	catalog_version	integer NOT NULL,			-- of the server that wrote it
-	tree			pg_node_tree NOT NULL,
+	tree			text NOT NULL,
 	PRIMARY KEY (migration, direction, target)
 );
 
@@ -209,13 +210,12 @@ CREATE TABLE migrate.prune (
 /*
  * What is left of an amount of work after a while, where "of late" means twenty
  * seconds or so: everything fades by the factor e in that time, and to nothing in
- * the end. (The bounds keep the exponential from underflow.)
+ * the end. NULL is nothing.
  */
 CREATE FUNCTION migrate.fading(amount double precision, age interval)
 RETURNS double precision
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN amount > 0.001 AND age < interval '5 min'
-	THEN amount * exp(-greatest(extract(epoch FROM age), 0)::double precision / 20) ELSE 0 END;
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'migrate_fading';
 
 -- An index to be built on columns of a migration's new form.
 CREATE TABLE migrate.declared_index (
@@ -254,7 +254,7 @@ CREATE TABLE migrate.column_use (
 	relation		regclass NOT NULL,			-- the managed table
 	column_name		name NOT NULL,
 	kind			text NOT NULL CHECK (kind IN ('read', 'write')),
-	role			name NOT NULL,				-- empty: there was no room to tell
+	role			name NOT NULL,				-- empty: there is no room to tell
 	application_name text NOT NULL,
 	first_used		timestamptz NOT NULL,
 	last_used		timestamptz NOT NULL,
@@ -703,6 +703,28 @@ FROM migrate.release r
 ORDER BY r.seq;
 
 GRANT SELECT ON migrate.releases TO PUBLIC;
+/*
+ * What the extension knows is about this database. A publication FOR ALL TABLES sends its
+ * tables along: a subscriber keeps what it has. The triggers fire for replication
+ * alone, and let through what is written by the extension itself meanwhile.
+ */
+CREATE FUNCTION migrate.own_rows_trigger()
+RETURNS trigger
+LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_own_rows_trigger';
+
+DO $$
+DECLARE
+	t regclass;
+BEGIN
+	FOR t IN SELECT oid FROM pg_catalog.pg_class
+		WHERE relnamespace = 'migrate'::regnamespace AND relkind = 'r'
+	LOOP
+		EXECUTE format('CREATE TRIGGER own_rows BEFORE INSERT OR UPDATE OR DELETE ON %s'
+					   ' FOR EACH ROW EXECUTE FUNCTION migrate.own_rows_trigger()', t);
+		EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER own_rows', t);
+	END LOOP;
+END
+$$;
 /*
  * Open the deprecation window of a live migration: from the commit on each use of a
  * column that it removes is counted. "action": log; warning, each such statement is
