@@ -96,24 +96,36 @@ struct Pruner
 
 /* ---- what is asked for ---- */
 
-/* Known by name and function: anybody may call a trigger of his own that. */
-static bool
-is_prune_trigger(const Trigger *trigger)
-{
-	return strcmp(trigger->tgname, MIGRATE_PRUNE_TRIGGER_NAME) == 0 &&
-		trigger->tgfoid == migrate_store_function("prune_trigger", 0, NULL) &&
-		trigger->tgqual != NULL;
-}
-
-Node *
-migrate_prune_condition(Relation rel)
+static const Trigger *
+find_trigger(Relation rel, Oid function)
 {
 	const TriggerDesc *triggers = rel->trigdesc;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-		if (is_prune_trigger(&triggers->triggers[i]))
-			return stringToNode(triggers->triggers[i].tgqual);
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (strcmp(trigger->tgname, MIGRATE_PRUNE_TRIGGER_NAME) == 0 && trigger->tgqual != NULL &&
+			(!OidIsValid(function) || trigger->tgfoid == function))
+			return trigger;
+	}
 	return NULL;
+}
+
+/*
+ * Known by name and function: anybody may call a trigger of his own that. To look
+ * the function up reads the catalog, by which the relation's triggers may be loaded
+ * anew; so they are looked at again after it.
+ */
+Node *
+migrate_prune_condition(Relation rel)
+{
+	const Trigger *trigger;
+
+	if (find_trigger(rel, InvalidOid) == NULL)
+		return NULL;
+	trigger = find_trigger(rel, migrate_store_function("prune_trigger", 0, NULL));
+	return trigger ? stringToNode(trigger->tgqual) : NULL;
 }
 
 Oid

@@ -139,7 +139,8 @@ free_plan_with_context(Referrer *referrer)
 List *
 migrate_referrers_find(Relation heap)
 {
-	const TriggerDesc *triggers = heap->trigdesc;
+	/* A copy: what reads the catalog below may have the relation's own loaded anew. */
+	const TriggerDesc *triggers = CopyTriggerDesc(heap->trigdesc);
 	List	   *referrers = NIL;
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)

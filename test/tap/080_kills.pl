@@ -35,6 +35,7 @@ BEGIN
 	}
 }
 
+use List::Util qw(sum);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -185,17 +186,17 @@ sub free_disk
 # [ how often, what it does, what is to be so before ]
 my @ways = (
 	[ 4, sub { signal_one('KILL', $worker) // signal_one('KILL', $client) } ],
-	[ 2, sub { signal_one('KILL', $builder) // signal_one('KILL', $worker) } ],
+	[ 2, sub { signal_one('KILL', $builder) // signal_one('KILL', $worker) }, { is_for => 'completion' } ],
 	[ 1, sub { signal_one('KILL', qr/^migrate launcher/) } ],
 	[ 3, sub { signal_one('KILL', $client) } ],
 	[ 2, sub { end_postmaster('KILL') } ],
 	[ 2, sub { end_postmaster('QUIT') } ],
 	[ 2, sub { end_postmaster('INT') } ],
 	[ 3, sub { signal_one('TERM', $worker) // signal_one('TERM', $client) } ],
-	[ 1, sub { signal_one('TERM', $builder) // signal_one('TERM', $worker) } ],
+	[ 1, sub { signal_one('TERM', $builder) // signal_one('TERM', $worker) }, { is_for => 'completion' } ],
 	[ 2, sub { signal_one('TERM', $client) } ],
 	[ 3, sub { signal_one('INT', $worker) // signal_one('INT', $client) } ],
-	[ 1, sub { signal_one('INT', $builder) // signal_one('INT', $worker) } ],
+	[ 1, sub { signal_one('INT', $builder) // signal_one('INT', $worker) }, { is_for => 'completion' } ],
 	[ 3, sub { signal_one('INT', $client) } ],
 	[ 3, sub { 'statement_timeout' }, { limit => 'statement_timeout' } ],
 	[ 3, sub { 'lock_timeout' }, { limit => 'lock_timeout', is_locked => 1 } ],
@@ -203,12 +204,14 @@ my @ways = (
 	[ $has_disks ? 2 : 0, sub { free_disk('WAL') }, { disk => 'WAL' } ],
 );
 
+# Those that are for this phase come up more often.
 sub pick_way
 {
-	my $total = 0;
-	$total += $_->[0] foreach @ways;
-	my $draw = rand $total;
-	foreach my $way (@ways) { ($draw -= $way->[0]) < 0 and return $way; }
+	my ($phase) = @_;
+	my @weights = map { $_->[0] * (($_->[2]{is_for} // '') eq $phase ? 6 : 1) } @ways;
+	my $draw = rand sum(@weights);
+
+	foreach my $number (0 .. $#ways) { ($draw -= $weights[$number]) < 0 and return $ways[$number]; }
 	return;
 }
 
@@ -409,7 +412,7 @@ sub round
 {
 	my ($life) = @_;
 	my ($name, $statement) = next_operation($life);
-	my (undef, $do, $before) = @{ pick_way() };
+	my (undef, $do, $before) = @{ pick_way($name) };
 	my @forms = $form_of{ $life->{states}{ $life->{table} } } eq 'b' ? ('b') : $form_of{ $life->{states}{ $life->{table} } } eq 'a' ? ('a', 'a', 'b') : ('a', 'b');
 	my $connection = $node->connstr('postgres');
 	my $limit = $before->{limit} ? "SET $before->{limit} = " . (1 + int rand 60) : '';
