@@ -31,10 +31,10 @@
 /* Advisory locks of users have one or two keys, which are told apart by 1 and 2. */
 #define PART_LOCK	0x6d71
 
-/* About what a session has open (pump.c): with less there is nothing to be gained. */
+/* About a window (pump.c): with less there is nothing to be gained. */
 #define SHARE_OF_PART		4
 #define MIN_PART_BLOCKS		256
-#define MAX_MIN_PART_BLOCKS	8192
+#define MAX_MIN_PART_BLOCKS	1024
 
 BlockNumber
 migrate_part_min_blocks(void)

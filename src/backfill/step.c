@@ -452,7 +452,8 @@ convert_some(Backfill *backfill, List *parts)
 		return BACKFILL_WORKED;
 	wait_for(backfill, "", LOCK_WAIT);	/* where others are at all of them */
 	phase = try_parts(backfill, parts, true);
-	if (phase == NULL && backfill->takes_turns)
+	/* Who has a part that waits, for the horizon most times, would only get in others' way. */
+	if (phase == NULL && backfill->takes_turns && backfill->kept == NIL)
 		phase = try_parts(backfill, parts, false);
 	if (phase == NULL)
 		return BACKFILL_WAITING;

@@ -31,7 +31,7 @@ typedef struct Backfill
 	int64		rows_left;		/* to convert at most; 0: no limit */
 	const volatile sig_atomic_t *stop;	/* NULL, or end the batch when it is set */
 	bool		only_helps;		/* convert rows, and leave rounds and their end to others */
-	bool		takes_turns;	/* in parts that others keep, too, if there are none else */
+	bool		takes_turns;	/* in parts that others keep, too, if it has none */
 
 	/* What the last step did. */
 	int64		converted;
