@@ -261,16 +261,19 @@ migrate_meter_begin(Meter *meter, int64 rows_left, int64 *max_rows, long *batch_
 	*batch_time = migrate_throttle_batch_time(&meter->limits, &meter->pace);
 }
 
-/* Rows are formed in a subtransaction of their own, within the one that has written. */
+/*
+ * For a row that we have converted. Rows are formed in a subtransaction of their own,
+ * within the one that has written.
+ */
 static bool
-is_waited_for(Meter *meter, Oid root, Oid heap)
+is_row_waited_for(Meter *meter)
 {
 	TransactionId xid = GetCurrentTransactionIdIfAny();
 
 	if (TransactionIdIsValid(xid))
 		meter->writer = xid;
 	return is_transaction_waited_for(GetTopTransactionIdIfAny()) ||
-		is_transaction_waited_for(meter->writer) || is_table_waited_for(root, heap);
+		is_transaction_waited_for(meter->writer);
 }
 
 /* Has anything come up? */
@@ -281,7 +284,7 @@ look_around(Meter *meter, Relation heap, TimestampTz now)
 
 	if (migrate_pause_is_wanted(root))
 		return true;
-	if (is_waited_for(meter, root, RelationGetRelid(heap)))
+	if (is_table_waited_for(root, RelationGetRelid(heap)))
 	{
 		meter->batch.waited_for = true;
 		return true;
@@ -293,12 +296,17 @@ look_around(Meter *meter, Relation heap, TimestampTz now)
 		 TimestampDifferenceExceeds(meter->asked_at, now, QUERY_INTERVAL));
 }
 
-/* Once there is a reason, it is one until the batch has ended. */
+/*
+ * Once there is a reason, it is one until the batch has ended. Who waits for a row does so
+ * for no longer than a few rows take: that look is cheap.
+ */
 bool
 migrate_meter_interrupts(Meter *meter, Relation heap)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	if (!meter->interrupted && is_row_waited_for(meter))
+		meter->interrupted = meter->batch.waited_for = true;
 	if (!meter->interrupted && is_due(&meter->checked_at, now, CHECK_INTERVAL))
 		meter->interrupted = look_around(meter, heap, now);
 	return meter->interrupted;

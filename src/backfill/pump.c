@@ -14,7 +14,8 @@
  * longest transaction, so some windows are open at a time. Where all of
  * them wait we wait, and name who is in the way, unless migrate.wait_for_horizon
  * is off. All windows at a table together are a part of shared_buffers: what a pass reads
- * is there from the pass before it.
+ * is there from the pass before it. Only where the horizon stands still for long are more
+ * opened, up to a part of the memory that the system has for files.
  *
  * A window whose rows are all converted is tidied when the horizon has passed it:
  * pages are pruned once more, and what room they have is entered in the free
@@ -49,6 +50,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "optimizer/optimizer.h"
 #include "storage/bufmgr.h"
 #include "storage/freespace.h"
 #include "utils/memutils.h"
@@ -58,9 +60,11 @@
 #include "backfill/pump.h"
 #include "catalog/failure.h"
 
-/* The blocks of the windows that are open, and of one window, as a part of shared_buffers. */
-#define SHARE_OF_WINDOWS	4
+/* The blocks of a window as a part of shared_buffers; a fourth of those are eight windows. */
 #define SHARE_OF_WINDOW		32
+
+/* Those that are, where the horizon stands still, as a part of effective_cache_size. */
+#define SHARE_OF_MEMORY		4
 
 #define MIN_WINDOW_BLOCKS	32
 
@@ -148,6 +152,12 @@ static int
 window_blocks(void)
 {
 	return Max(Min(NBuffers / SHARE_OF_WINDOW, MAX_WINDOW_BLOCKS), MIN_WINDOW_BLOCKS);
+}
+
+int
+migrate_pump_windows_in_memory(void)
+{
+	return effective_cache_size / SHARE_OF_MEMORY / window_blocks();
 }
 
 int

@@ -33,6 +33,9 @@ typedef struct Pump
  */
 extern Pump *migrate_pump_get(List **pumps, const Progress *progress, MemoryContext context);
 
+/* How many windows may be open that are to be had from memory, if not from shared_buffers. */
+extern int	migrate_pump_windows_in_memory(void);
+
 /* How many windows the pumps have open. */
 extern int	migrate_pump_count_windows(List *pumps);
 

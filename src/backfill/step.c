@@ -183,12 +183,21 @@ convert_noted(Batch *batch, const Progress *progress)
 	batch->repaired = batch->converted;
 }
 
-/* Is there a place for one more window among those that the session has open? */
+/*
+ * Is there a place for one more window among those that the session has open? Who has
+ * waited in vain for a while may have more of them: a standby says only every ten seconds
+ * (wal_receiver_status_interval) what it can still see, and what is done meanwhile is
+ * done, at the price that its blocks are read again when their turn comes.
+ */
 static bool
 may_open_window(const Backfill *backfill)
 {
-	int			most = MAX_OPEN_WINDOWS / backfill->sessions;
+	int			all = MAX_OPEN_WINDOWS;
+	int			most;
 
+	if (backfill->horizon_waits > QUIET_HORIZON_WAITS)
+		all = Max(all, migrate_pump_windows_in_memory());
+	most = all / backfill->sessions;
 	return migrate_pump_count_windows(backfill->pumps) < Max(most, MIN_OPEN_WINDOWS);
 }
 

@@ -270,5 +270,34 @@ is(sql("SELECT pg_relation_size('shrunk') / 8192 < (SELECT min(first_block) FROM
 is((run_together('shrunk', 3))[1], '', 'shrunk: nobody fails');
 is_complete('shrunk', 'b = a * 10', sql('SELECT count(*) FROM shrunk'));
 
+# -- While an old snapshot is in the way, more windows are opened than the eight, of 32 blocks
+#    each, that a session has else: as many as there is memory for.
+make('waiting', rows => 6000);
+my $old = PsqlPipe->new($node->connstr('postgres'));
+$old->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1');
+
+sub untouched
+{
+	return sql('SELECT count(*) FROM (SELECT FROM waiting WHERE row_version = 1
+		GROUP BY (ctid::text::point)[0] HAVING count(*) = 8) s');
+}
+
+sub run_held
+{
+	my ($memory) = @_;
+	sql("SET effective_cache_size = '$memory'; SET migrate.lock_timeout = '1s'; CALL migrate.run('waiting')");
+	return;
+}
+
+is(untouched(), 750, 'waiting: so many blocks');
+run_held('8MB');
+is(untouched(), 750 - 8 * 32, 'waiting: eight windows are open');
+run_held('1GB');
+is(untouched(), 0, 'waiting: all are');
+$old->query('COMMIT');
+$old->close;
+is((run_together('waiting', 1))[1], '', 'waiting: it goes on');
+is_complete('waiting', 'b = a * 10', 6000);
+
 $node->stop;
 done_testing();

@@ -70,7 +70,7 @@ sub _backfill
 	{
 		my $case = $of->{$shape};
 		$text .= "**`$shape`**: " . thousands($case->{facts}{rows}) . ' ' . Table::what($shape) . ".\n\n";
-		$text .= Table::bad_step($shape) ? _bad_rows($of, $case) : _speed($case) . "\n" . _space($case, $shape);
+		$text .= Table::bad_step($shape) ? _bad_rows($case) : _speed($case) . "\n" . _space($case, $shape);
 		$text .= "\n" . _circumstances($case->{facts}) . _and_moreover($case) . "\n\n";
 	}
 	return $text;
@@ -106,15 +106,17 @@ sub _space
 		'WAL, bytes/row', '/ UPDATE' ], @rows);
 }
 
-# Beside the same rows without bad ones, which were measured at another moment.
 sub _bad_rows
 {
-	my ($of, $case) = @_;
-	my @rates = values_of($case, 'run', 'rate');
-	my @clean = $of->{ff100} ? values_of($of->{ff100}, 'run', 'rate') : ();
-	return table([ '', 'rows/s', '/ `ff100`', 'heap', 'primary key', 'text index' ],
-		[ Contender::title('run'), with_range(\&in_k, @rates), $hundredth->(ratio_of_values(\@rates, \@clean)),
-			map { $hundredth->(median_of($case, 'run', _growth($_))) } qw(heap pk name) ]);
+	my ($case) = @_;
+	my @rows;
+	foreach my $name (grep { $case->{rounds}{$_} } Contender::names_for_bad_rows())
+	{
+		push @rows, [ Contender::title($name), with_range(\&in_k, values_of($case, $name, 'rate')),
+			$hundredth->(ratio_of($case, $name, 'sound', 'rate')),
+			map { $hundredth->(median_of($case, $name, _growth($_))) } qw(heap pk name) ];
+	}
+	return table([ '', 'rows/s', 'ratio', 'heap', 'primary key', 'text index' ], @rows);
 }
 
 sub _and_moreover

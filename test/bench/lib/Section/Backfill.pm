@@ -16,8 +16,8 @@ sub measure
 	foreach my $shape (split ' ', $ENV{SHAPES} || join ' ', Table::names())
 	{
 		my $rows = $bench->rows(Table::part($shape));
-		my @contenders = Contender::chosen(Contender::names());
-		@contenders = grep { Contender::can_skip_bad_rows($_) } @contenders if Table::bad_step($shape);
+		my @names = Table::bad_step($shape) ? Contender::names_for_bad_rows() : Contender::names();
+		my @contenders = Contender::chosen(@names);
 		next unless @contenders;
 		$bench->begin('backfill', $shape, $server, rows => $rows, workers => Contender::workers());
 		my %rows = map { $_ => Contender::is_slow($_) ? int($rows * ($ENV{SLOW_PART} || 1)) : $rows } @contenders;
