@@ -180,8 +180,10 @@ makes_room_by_itself(Relation index)
 static bool
 must_delete_versions(const ResultRelInfo *relinfo)
 {
+	/* One that is being built may have no pages yet. */
 	for (int i = 0; i < relinfo->ri_NumIndices; i++)
-		if (!makes_room_by_itself(relinfo->ri_IndexRelationDescs[i]))
+		if (relinfo->ri_IndexRelationInfo[i]->ii_ReadyForInserts &&
+			!makes_room_by_itself(relinfo->ri_IndexRelationDescs[i]))
 			return true;
 	return false;
 }

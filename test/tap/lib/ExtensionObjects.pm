@@ -37,7 +37,7 @@ my @queries = (
 	q{SELECT oid::regclass, relkind, relpersistence, reloptions, relrowsecurity, relforcerowsecurity,
 		relreplident, CASE WHEN relkind = 'v' THEN pg_get_viewdef(oid) END FROM relation},
 	q{SELECT attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull, attidentity,
-		attgenerated, attstorage, attstattarget, attoptions, attacl, attcollation::regcollation,
+		attgenerated, attstorage, attstattarget, (SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o NOT LIKE 'pg_attver=%') AS attoptions, attacl, attcollation::regcollation,
 		pg_get_expr(adbin, adrelid), col_description(attrelid, attnum)
 		FROM relation r JOIN pg_attribute ON attrelid = r.oid
 		LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
