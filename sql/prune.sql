@@ -323,19 +323,6 @@ SELECT (SELECT array_agg(id) FROM pr_zero) AS zero, (SELECT array_agg(id) FROM p
 SELECT row_key, sqlstate, message FROM migrate.failures WHERE relation = '"Pr ""K"'::regclass;
 SELECT detail FROM migrate.history WHERE migration = 'pr_k' AND event = 'complete';
 
--- Others refer to what a key reads as: where it is rewritten no row goes
-CREATE TABLE pr_key (email text PRIMARY KEY, gone boolean);
-CREATE TABLE pr_key_child (email text REFERENCES pr_key ON UPDATE CASCADE ON DELETE CASCADE);
-INSERT INTO pr_key VALUES ('A', true), ('B', true), ('C', false);
-INSERT INTO pr_key_child VALUES ('B');
-SELECT migrate.define('pr_key', 'pr_key', up => 'email = lower(email)');
-SELECT migrate.set_prune('pr_key', 'gone');
-SELECT migrate.expand('pr_key');
-INSERT INTO pr_key_child VALUES ('a');
-CALL migrate.run('pr_key');
-SELECT * FROM pr_key ORDER BY email;
-SELECT * FROM pr_key_child ORDER BY email;
-
 -- A session that runs it may be set to anything
 CREATE TABLE pr_any (id integer PRIMARY KEY, gone boolean);
 CREATE TABLE pr_any_step (id integer PRIMARY KEY REFERENCES pr_any ON DELETE CASCADE);

@@ -39,7 +39,6 @@
  */
 #include "postgres.h"
 
-#include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_trigger.h"
@@ -76,7 +75,6 @@ struct Pruner
 	SPIPlanPtr	plan;			/* of that; NULL: not made yet */
 	bool		has_references; /* there are triggers to fire */
 	List	   *referrers;		/* those that may refuse, and are asked many rows at once */
-	bool		spares_all;		/* a key that others may refer to is rewritten */
 	bool		is_one_owner;	/* of the heap and of the managed table */
 	bool		is_deleting;	/* for who catches an error */
 	MemoryContext context;
@@ -236,22 +234,6 @@ has_references(const TriggerDesc *triggers, List *referrers)
 	return false;
 }
 
-/*
- * Others refer to what a key reads as, and a foreign key's trigger knows of a deleted row
- * only what was stored. So where the two differ rows are converted, and none is deleted.
- */
-static bool
-rewrites_a_key(Relation heap, Conversion *conversion)
-{
-	Bitmapset  *keys = RelationGetIndexAttrBitmap(heap, INDEX_ATTR_BITMAP_KEY);
-	int			key = -1;
-
-	while ((key = bms_next_member(keys, key)) >= 0)
-		if (migrate_conversion_reading(conversion, 0, key + FirstLowInvalidHeapAttributeNumber))
-			return true;
-	return false;
-}
-
 /* To the end of the transaction, which is all ours. */
 static void
 check_constraints_at_once(void)
@@ -280,8 +262,6 @@ migrate_pruner_open(Pruner **result, Relation heap, Conversion *conversion)
 														   conversion);
 	pruner->referrers = migrate_referrers_find(heap);
 	pruner->has_references = has_references(heap->trigdesc, pruner->referrers);
-	pruner->spares_all = (pruner->has_references || pruner->referrers != NIL) &&
-		rewrites_a_key(heap, conversion);
 	pruner->is_one_owner = heap->rd_rel->relowner == conversion->owner;
 	pruner->context = CurrentMemoryContext;
 	check_constraints_at_once();
@@ -371,7 +351,7 @@ migrate_pruner_spare(Pruner *pruner, StaleRow *rows, int nrows)
 	int			n = 0;
 	bool		result = false;
 
-	if (pruner == NULL || (pruner->referrers == NIL && !pruner->spares_all))
+	if (pruner == NULL || pruner->referrers == NIL)
 		return false;
 	asked = palloc(nrows * sizeof(HeapTuple));
 	for (int i = 0; i < nrows; i++)
@@ -380,7 +360,7 @@ migrate_pruner_spare(Pruner *pruner, StaleRow *rows, int nrows)
 	held = migrate_referrers_hold(pruner->referrers, pruner->desc, asked, n);
 	for (int i = 0, place = 0; i < nrows; i++)
 	{
-		if (!rows[i].prune || (!held[place++] && !pruner->spares_all))
+		if (!rows[i].prune || !held[place++])
 			continue;
 		rows[i].prune = false;
 		rows[i].referenced = result = true;

@@ -30,6 +30,7 @@
 #include "guard/ddl_hooks.h"
 #include "guard/drop_guard.h"
 #include "guard/expression_dependencies.h"
+#include "guard/foreign_key_guard.h"
 #include "guard/function_guard.h"
 #include "guard/index_guard.h"
 #include "guard/inherit_guard.h"
@@ -106,6 +107,8 @@ on_object_access(ObjectAccessType access, Oid class, Oid oid, int subid, void *a
 			migrate_drop_guard_check_alter(class, oid, subid);	/* CREATE OR REPLACE TRIGGER */
 		else if (class == RelationRelationId && subid == 0 && migrate_conversion_any())
 			migrate_index_guard_check_create(oid);
+		else if (class == ConstraintRelationId && migrate_conversion_any())
+			migrate_foreign_key_guard_check_create(oid);
 		else if (class == RelationRelationId && subid != 0)
 			migrate_inherit_guard_check_column(oid, subid);
 	}

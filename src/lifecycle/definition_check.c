@@ -23,6 +23,7 @@
 
 #include "catalog/names.h"
 #include "catalog/store.h"
+#include "guard/foreign_key_guard.h"
 #include "lifecycle/definition_check.h"
 #include "lifecycle/definition_scope.h"
 #include "lifecycle/reference.h"
@@ -219,6 +220,7 @@ check_rewritten(Relation rel, Definition *definition, List *ups)
 			refuse_rewrite(rel, column->name,
 						   "It is part of the partition key: a row would have to move to another partition.",
 						   NULL);
+		migrate_foreign_key_guard_check_rewrite(RelationGetRelid(rel), column->name);
 	}
 }
 

@@ -51,6 +51,7 @@
 #include "convert/expression.h"
 #include "convert/subquery.h"
 #include "guard/expression_dependencies.h"
+#include "guard/foreign_key_guard.h"
 #include "guard/partition_attach.h"
 #include "guard/replication.h"
 #include "guard/trigger_guard.h"
@@ -459,6 +460,7 @@ migrate_lifecycle_expand(const char *name)
 	version = managed->version + 1;
 	alter_table(migration, managed, version);
 	record_expanded(migration, version);
+	migrate_foreign_key_guard_check_expanded(migration->relid);
 	migrate_partition_check(migrate_conversion_get(migration->relid));
 	migrate_record_dependencies(migration->relid);
 	migrate_trigger_guard_check_expanded(migration->relid);

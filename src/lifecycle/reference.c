@@ -39,6 +39,7 @@
 #include "utils/lsyscache.h"
 
 #include "catalog/store.h"
+#include "guard/foreign_key_guard.h"
 #include "lifecycle/lock.h"
 #include "lifecycle/reference.h"
 #include "migrate.h"
@@ -114,6 +115,7 @@ resolve(Oid relid, const ScopeColumn *column)
 				 errmsg("number of referencing and referenced columns for foreign key disagree")));
 	reference = migrate_reference_resolve(referenced, key, column->type);
 	check_privilege(referenced, reference.attno);
+	migrate_foreign_key_guard_check_key(referenced, reference.attno);
 	check_actions(constraint, column);
 	return reference;
 }

@@ -28,6 +28,7 @@
 
 #include "catalog/store.h"
 #include "guard/dependent_objects.h"
+#include "guard/foreign_key_guard.h"
 #include "lifecycle/drop_form.h"
 #include "lifecycle/index.h"
 #include "lifecycle/lock.h"
@@ -221,6 +222,7 @@ migrate_lifecycle_rollback(const char *name, bool discard)
 	check_all(migration, discard);
 	migrate_index_stop_builder(migration->relid);
 	lock_tables(migration);
+	migrate_foreign_key_guard_check_rollback(migration->relid, migration->name);
 	check_all(migration, discard);
 
 	migrate_migration_move(migration, MIGRATION_ROLLED_BACK, "rolled back",
