@@ -232,23 +232,26 @@ migrate_progress_starts(const Progress *progress, Relation heap)
 }
 
 /*
- * Whoever else is at the heap will find that his part starts, too, and leave it soon.
+ * Whoever else is at the heap will find that his part starts, too, and leave it soon. Nor
+ * does he divide it: who saw the heap as it was has ended, since what has it start over
+ * waited for his lock on the heap, or on the part's row. So the parts that are counted are
+ * all there are, and when we have them all nobody else is at one.
+ *
  * The first part takes what was counted of the others.
  */
 JoinResult
 migrate_progress_join(Oid heap)
 {
-	List	   *all = migrate_store_fetch_list("SELECT first_block FROM migrate.backfill"
-											   " WHERE relation = $1",
-											   STORE_ARGS(store_relation(heap)));
-	List	   *locked;
+	char	   *counts[2];
 
-	if (list_length(all) <= 1)
+	(void) migrate_store_fetch_row("SELECT (SELECT count(*) FROM migrate.backfill"
+								   "  WHERE relation = $1), count(*)"
+								   " FROM (SELECT FROM migrate.backfill"
+								   "  WHERE relation = $1 FOR UPDATE SKIP LOCKED) locked",
+								   STORE_ARGS(store_relation(heap)), lengthof(counts), counts);
+	if (to_int64(counts[0]) <= 1)
 		return JOIN_ONE;
-	locked = migrate_store_fetch_list("SELECT first_block FROM migrate.backfill"
-									  " WHERE relation = $1 FOR UPDATE SKIP LOCKED",
-									  STORE_ARGS(store_relation(heap)));
-	if (list_length(locked) != list_length(all))
+	if (to_int64(counts[1]) != to_int64(counts[0]))
 		return JOIN_BLOCKED;
 	migrate_store_execute("WITH others AS (DELETE FROM migrate.backfill"
 						  "  WHERE relation = $1 AND first_block > 0"
