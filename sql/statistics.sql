@@ -195,3 +195,21 @@ RESET max_parallel_workers_per_gather;
 CALL migrate.run('stat_skew');
 CALL stat_await('!migrate_stat_skew_m_idx', false);
 SELECT migrate.contract('stat_skew', skip => '{window,usage}');
+
+-- One of somebody else's is not taken for ours by its name.
+CREATE TABLE stat_mine (id integer PRIMARY KEY, a text, b text) PARTITION BY LIST (id);
+CREATE TABLE stat_mine_1 PARTITION OF stat_mine FOR VALUES IN (1);
+CREATE STATISTICS "!migrate_a" ON id, b FROM stat_mine;
+CREATE STATISTICS "!migrate_b" ON lower(b) FROM stat_mine_1;
+CREATE STATISTICS "!migrate_c" ON lower(a), (b || a) FROM stat_mine;
+SELECT migrate.define('stat_mine', 'stat_mine', add => 'c text', up => 'c = a', down => 'a = c', remove => '{a}');
+SELECT migrate.expand('stat_mine');
+SELECT * FROM stat_objects WHERE relation::text LIKE 'stat_mine%';
+CALL migrate.run('stat_mine');
+SELECT * FROM stat_objects WHERE relation::text LIKE 'stat_mine%';
+SELECT migrate.contract('stat_mine', skip => '{window,usage}');
+ALTER TABLE stat_mine DETACH PARTITION stat_mine_1;
+DROP STATISTICS "!migrate_c";
+SELECT migrate.contract('stat_mine', skip => '{window,usage}');
+SELECT * FROM stat_objects WHERE relation::text LIKE 'stat_mine%';
+DROP TABLE stat_mine, stat_mine_1;

@@ -44,6 +44,8 @@ CREATE TRIGGER "~~after" AFTER UPDATE ON people FOR EACH ROW EXECUTE FUNCTION no
 ALTER TRIGGER late ON people_low RENAME TO "~~later";
 CREATE TRIGGER "first name" AFTER UPDATE OF first_name ON people FOR EACH ROW EXECUTE FUNCTION nothing();
 CREATE TRIGGER compared AFTER UPDATE ON people FOR EACH ROW WHEN (OLD.first_name <> NEW.first_name) EXECUTE FUNCTION nothing();
+CREATE TRIGGER migrate_prune AFTER UPDATE ON people FOR EACH ROW WHEN (OLD.first_name <> NEW.first_name) EXECUTE FUNCTION nothing();
+DROP TRIGGER migrate_prune ON people;
 CREATE OR REPLACE TRIGGER renamed AFTER UPDATE OF full_name, first_name, last_name ON people
 	FOR EACH ROW EXECUTE FUNCTION nothing();
 -- come with a table that is attached

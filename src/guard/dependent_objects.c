@@ -45,6 +45,7 @@
 #include "guard/catalog_row.h"
 #include "guard/dependent_objects.h"
 #include "guard/drop_statement.h"
+#include "guard/own_statistics.h"
 #include "migrate.h"
 
 typedef struct Search
@@ -151,21 +152,6 @@ resolve_constraint(const Search *search, const ObjectAddress *object)
 	return counts;
 }
 
-/* Ours go without a word. */
-static bool
-resolve_statistics(const ObjectAddress *object)
-{
-	HeapTuple	tuple = SearchSysCache1(STATEXTOID, ObjectIdGetDatum(object->objectId));
-	bool		ours;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	ours = strncmp(NameStr(((Form_pg_statistic_ext) GETSTRUCT(tuple))->stxname),
-				   MIGRATE_STATISTICS_PREFIX, strlen(MIGRATE_STATISTICS_PREFIX)) == 0;
-	ReleaseSysCache(tuple);
-	return !ours;
-}
-
 /* Ours on the table go with the columns; one on another table reads them in a sub-query. */
 static bool
 resolve_trigger(const Search *search, const ObjectAddress *object)
@@ -232,8 +218,8 @@ resolve(const Search *search, ObjectAddress *object)
 			return resolve_trigger(search, object);
 		case RelationRelationId:
 			return resolve_relation(object);
-		case StatisticExtRelationId:
-			return resolve_statistics(object);
+		case StatisticExtRelationId:	/* ours go without a word */
+			return migrate_own_statistics_reading(object->objectId) == NULL;
 		default:
 			return true;
 	}

@@ -34,6 +34,7 @@
 #include "catalog/try.h"
 #include "compat.h"
 #include "convert/conversion.h"
+#include "guard/own_statistics.h"
 #include "guard/partition_attach.h"
 #include "guard/partitions.h"
 #include "guard/table_copy.h"
@@ -260,6 +261,23 @@ follow_attached(Oid relid)
 	set_default(relid, version_column(conversion), MIGRATE_VERSION_UNSAID);
 }
 
+static void
+drop_own_statistics(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, migrate_store_fetch_rows("SELECT oid, format('DROP STATISTICS %I.%I',"
+										 "  stxnamespace::regnamespace, stxname)"
+										 " FROM pg_statistic_ext WHERE stxrelid = $1",
+										 STORE_ARGS(store_relation(relid)), 2))
+	{
+		char	  **columns = lfirst(lc);
+
+		if (migrate_own_statistics_reading(atooid(columns[0])) != NULL)
+			migrate_store_ddl(relid, columns[1]);
+	}
+}
+
 /*
  * What was made on it for as long as rows are stale, or until the partitioned table has its own,
  * is of no use any more: indexes, statistics, constraints that ask the extension.
@@ -271,14 +289,11 @@ drop_makeshifts(Oid relid)
 
 	foreach(lc, migrate_store_fetch_list("SELECT format('DROP INDEX %I.%I', relnamespace::regnamespace, relname)"
 										 " FROM pg_index JOIN pg_class ON oid = indexrelid"
-										 " WHERE indrelid = $1 AND starts_with(relname::text, $2)"
-										 " UNION ALL SELECT format('DROP STATISTICS %I.%I',"
-										 "  stxnamespace::regnamespace, stxname)"
-										 " FROM pg_statistic_ext"
-										 " WHERE stxrelid = $1 AND starts_with(stxname::text, $2)",
+										 " WHERE indrelid = $1 AND starts_with(relname::text, $2)",
 										 STORE_ARGS(store_relation(relid),
 													store_text(MIGRATE_INDEX_PREFIX "_"))))
 		migrate_store_ddl(relid, lfirst(lc));
+	drop_own_statistics(relid);
 	foreach(lc, migrate_partition_checks(relid))
 		migrate_store_ddl(relid, psprintf("ALTER TABLE %s %s", migrate_store_relation_sql(relid),
 										  (char *) lfirst(lc)));

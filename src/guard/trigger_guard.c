@@ -258,9 +258,9 @@ static bool
 is_ours_or_internal(Form_pg_trigger form)
 {
 	return form->tgisinternal || OidIsValid(form->tgparentid) ||
-		(migrate_migration_is_trigger_name(NameStr(form->tgname)) &&
-		 get_func_namespace(form->tgfoid) == get_namespace_oid(MIGRATE_SCHEMA, false)) ||
-		strcmp(NameStr(form->tgname), MIGRATE_PRUNE_TRIGGER_NAME) == 0;
+		((migrate_migration_is_trigger_name(NameStr(form->tgname)) ||
+		  strcmp(NameStr(form->tgname), MIGRATE_PRUNE_TRIGGER_NAME) == 0) &&
+		 get_func_namespace(form->tgfoid) == get_namespace_oid(MIGRATE_SCHEMA, false));
 }
 
 static void

@@ -19,8 +19,8 @@
  * "up" raises an error. So as soon as the backfill has found such a row, none is
  * wanted, nor on a table on which writes may be deferred.
  *
- * They belong to the table's owner, are known by the beginning of their names,
- * and go with any column that they name. It harms nothing if somebody drops one.
+ * They belong to the table's owner, and go with any column that they name. What tells
+ * them from others is in guard/own_statistics.c. It harms nothing if somebody drops one.
  *
  * Locks: ShareUpdateExclusiveLock on the relation, which is not waited for:
  * where it is held (by VACUUM, say) the relation keeps the objects that it has
@@ -53,6 +53,7 @@
 #include "catalog/store.h"
 #include "convert/conversion.h"
 #include "convert/expression.h"
+#include "guard/own_statistics.h"
 #include "lifecycle/statistics.h"
 #include "migrate.h"
 
@@ -118,25 +119,6 @@ wanted_statistics(Oid relid)
 
 /* ---- what there is ---- */
 
-/* Is this object one of ours? Then what it is on, a list of expressions. */
-static bool
-is_ours(Oid oid, List **expressions)
-{
-	HeapTuple	tuple = SearchSysCache1(STATEXTOID, ObjectIdGetDatum(oid));
-	bool		ours;
-	bool		isnull;
-	Datum		trees;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	ours = strncmp(NameStr(((Form_pg_statistic_ext) GETSTRUCT(tuple))->stxname),
-				   MIGRATE_STATISTICS_PREFIX, strlen(MIGRATE_STATISTICS_PREFIX)) == 0;
-	trees = SysCacheGetAttr(STATEXTOID, tuple, Anum_pg_statistic_ext_stxexprs, &isnull);
-	*expressions = ours && !isnull ? stringToNode(TextDatumGetCString(trees)) : NIL;
-	ReleaseSysCache(tuple);
-	return ours;
-}
-
 static void
 drop(Oid oid)
 {
@@ -190,17 +172,17 @@ drop_others(Oid relid, List *wanted)
 	relation_close(rel, NoLock);
 	foreach(lc, there)
 	{
-		List	   *expressions;
+		const Expr *expression = migrate_own_statistics_reading(lfirst_oid(lc));
 		ListCell   *cell;
 		bool		keep = false;
 
-		if (!is_ours(lfirst_oid(lc), &expressions))
+		if (expression == NULL)
 			continue;
 		foreach(cell, wanted)
 		{
 			const Expr *reading = ((Wanted *) lfirst(cell))->reading;
 
-			if (list_length(expressions) == 1 && equal(linitial(expressions), reading) &&
+			if (equal(expression, reading) &&
 				!(nobody_plans && is_silent(lfirst_oid(lc))))
 			{
 				keep = true;
