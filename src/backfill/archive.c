@@ -17,11 +17,13 @@
 #include "catalog/partition.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "backfill/archive.h"
 #include "catalog/migration.h"
@@ -46,9 +48,35 @@ is_part_of(Oid relid, Oid table)
 		(get_rel_relispartition(relid) && list_member_oid(get_partition_ancestors(relid), table));
 }
 
+/* A row must be there for good from the commit on which it is gone from the table. */
+static void
+check_lasts(Relation archive, Oid root, Oid part)
+{
+	const char *which = part == RelationGetRelid(archive) ? "It"
+		: psprintf("Its partition \"%s\"", get_rel_name(part));
+
+	if (get_rel_relkind(part) == RELKIND_FOREIGN_TABLE)
+		refuse(archive, root, psprintf("%s is a foreign table: what is written there is committed by itself.",
+									   which));
+	if (get_rel_persistence(part) == RELPERSISTENCE_UNLOGGED &&
+		get_rel_persistence(root) == RELPERSISTENCE_PERMANENT)
+		refuse(archive, root, psprintf("%s is unlogged: a crash would empty it.", which));
+}
+
+/* Partitions that come or go need no lock of ours: the next batch looks at them. */
+static List *
+parts_of(Relation archive)
+{
+	Oid			relid = RelationGetRelid(archive);
+
+	return archive->rd_rel->relkind == RELKIND_PARTITIONED_TABLE
+		? find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
+}
+
 static void
 check_kind(Relation archive, Oid root)
 {
+	ListCell   *lc;
 	Oid			relid = RelationGetRelid(archive);
 
 	if (archive->rd_rel->relkind != RELKIND_RELATION &&
@@ -58,9 +86,9 @@ check_kind(Relation archive, Oid root)
 		refuse(archive, root, "It is that table itself, or a part of it.");
 	if (archive->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
 		refuse(archive, root, "It is a temporary table.");
-	if (archive->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED &&
-		get_rel_persistence(root) == RELPERSISTENCE_PERMANENT)
-		refuse(archive, root, "It is unlogged: a crash would empty it.");
+	foreach(lc, parts_of(archive))
+		if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(lfirst_oid(lc))))
+			check_lasts(archive, root, lfirst_oid(lc));
 }
 
 /* Rows are moved as the table's owner. */
