@@ -22,7 +22,8 @@
  *
  * The commands wait for transactions that are older, without a limit; they hold
  * ShareUpdateExclusiveLock on the table meanwhile. Sessions in migrate.wait() are
- * not waited for (shmem.c).
+ * not waited for (shmem.c). Where one of those transactions wants the table in turn, it is
+ * the command that fails, and is tried again later.
  */
 #include "postgres.h"
 
@@ -32,16 +33,42 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
 
 #include "lifecycle/index.h"
 #include "migrate.h"
 #include "worker/session.h"
 
 PGDLLEXPORT void migrate_worker_index_main(Datum argument);
+
+/* ---- giving way ---- */
+
+/* So many looks in the time after which others look, once. */
+#define LOOKS_FOR_DEADLOCK	4
+
+/*
+ * A command waits for transactions, and one of these may come to wait for the table. The
+ * server looks for a deadlock once in each wait, when that has lasted for a while. By then
+ * our wait has long been looked at: he would find the circle, and be its victim. So we
+ * look again and again, and before him. (A flag is set, to which only a wait for
+ * a lock pays attention.)
+ */
+static void
+look_for_deadlocks(void)
+{
+	TimeoutId	timeout = RegisterTimeout(USER_TIMEOUT, CheckDeadLockAlert);
+	int			pause = Max(DeadlockTimeout / LOOKS_FOR_DEADLOCK, 1);
+
+	/* It would log each look. */
+	SetConfigOption("log_lock_waits", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	enable_timeout_every(timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pause), pause);
+}
 
 /* ---- a command at top level ---- */
 
@@ -217,6 +244,7 @@ migrate_worker_index_main(Datum database)
 	migrate_session_begin(DatumGetObjectId(database), "migrate index builder", die);
 	/* What the guard keeps for us, it need not keep from us. */
 	SetConfigOption("migrate.guard", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	look_for_deadlocks();
 	context = AllocSetContextCreate(TopMemoryContext, "migrate index builder",
 									ALLOCSET_DEFAULT_SIZES);
 	while (claim(argument.relation) && do_tasks(&argument, context))
