@@ -246,6 +246,23 @@ INSERT INTO r5.parts VALUES (2, '20') ON CONFLICT (id) DO UPDATE SET b = parts.b
 SELECT * FROM r4.parts ORDER BY id;
 SELECT * FROM r5.parts ORDER BY id;
 
+-- A schema that is renamed goes on publishing; what is known of one that was dropped does
+-- not stand in its way.
+BEGIN;
+ALTER SCHEMA r5 RENAME TO taken_back;
+ROLLBACK;
+\set VERBOSITY terse
+DROP SCHEMA r4 CASCADE;
+\set VERBOSITY default
+ALTER SCHEMA r5 RENAME TO r4;
+SELECT * FROM migrate.publication WHERE schema_name IN ('r4', 'r5');
+SELECT view, schema_name FROM migrate.published_view WHERE schema_name IN ('r4', 'r5') ORDER BY view::text COLLATE "C";
+SELECT migrate.publish('4', 'r4');
+SELECT migrate.publish('5', 'r4');
+SELECT migrate.unpublish('r5');
+SELECT migrate.unpublish('r4');
+SELECT to_regclass('r4.parts');
+
 \c contrib_regression
 DROP DATABASE regress_migrate_publish;
 DROP ROLE regress_publish_reader, regress_publish_writer, regress_publish_clerk, regress_publish_auditor, regress_publish_owner;

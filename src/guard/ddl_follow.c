@@ -5,7 +5,8 @@
  * A dropped table takes what we know of it along, but for the history. A
  * renamed column is renamed in the definitions that are not live (live ones
  * hold their columns to their names), and where others refer to it; a renamed
- * constraint or index of "add" keeps its new name to the end. Where all
+ * constraint or index of "add" keeps its new name to the end; a renamed schema goes on
+ * publishing its release. Where all
  * triggers of a table are enabled or disabled at once, as a restore of data does,
  * ours are enabled fully again. All this is part of the command's own transaction,
  * under its lock on the table, so that nobody writes in between.
@@ -20,6 +21,7 @@
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -289,6 +291,43 @@ migrate_ddl_follow_drop_column(Oid relid, AttrNumber attnum)
 							  " INSERT INTO migrate.formerly_managed SELECT * FROM gone",
 							  STORE_ARGS(store_relation(relid),
 										 store_name(get_attname(relid, attnum, false))));
+}
+
+/* ---- schemas ---- */
+
+/* What is recorded under the new name is of a schema that was dropped. */
+static void
+rename_publication(const char *from, const char *to)
+{
+	if (migrate_store_fetch("SELECT 1 FROM migrate.publication WHERE schema_name = $1",
+							STORE_ARGS(store_name(from))) == NULL)
+		return;
+	migrate_store_execute("DELETE FROM migrate.publication WHERE schema_name = $1",
+						  STORE_ARGS(store_name(to)));
+	migrate_store_execute("DELETE FROM migrate.published_view WHERE schema_name = $1",
+						  STORE_ARGS(store_name(to)));
+	migrate_store_execute("UPDATE migrate.publication SET schema_name = $2 WHERE schema_name = $1",
+						  STORE_ARGS(store_name(from), store_name(to)));
+	migrate_store_execute("UPDATE migrate.published_view SET schema_name = $2 WHERE schema_name = $1",
+						  STORE_ARGS(store_name(from), store_name(to)));
+}
+
+void
+migrate_ddl_follow_alter_schema(Oid oid)
+{
+	HeapTuple	old = migrate_catalog_row(NamespaceRelationId, NamespaceOidIndexId,
+										  Anum_pg_namespace_oid, oid, NULL);
+	HeapTuple	new = migrate_catalog_row(NamespaceRelationId, NamespaceOidIndexId,
+										  Anum_pg_namespace_oid, oid, SnapshotSelf);
+	const char *from;
+	const char *to;
+
+	if (!HeapTupleIsValid(old) || !HeapTupleIsValid(new))
+		return;
+	from = NameStr(((Form_pg_namespace) GETSTRUCT(old))->nspname);
+	to = NameStr(((Form_pg_namespace) GETSTRUCT(new))->nspname);
+	if (strcmp(from, to) != 0 && strcmp(from, MIGRATE_SCHEMA) != 0 && catalog_is_whole())
+		rename_publication(from, to);
 }
 
 /* ---- triggers ---- */

@@ -14,6 +14,7 @@ extern void migrate_ddl_follow_alter_relation(Oid relid);
 extern void migrate_ddl_follow_alter_column(Oid relid, AttrNumber attnum);
 extern void migrate_ddl_follow_alter_constraint(Oid oid);
 extern void migrate_ddl_follow_alter_trigger(Oid oid);
+extern void migrate_ddl_follow_alter_schema(Oid oid);
 
 /*
  * All triggers of a table were enabled or disabled: ours always fire, those that

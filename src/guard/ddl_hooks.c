@@ -19,6 +19,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "miscadmin.h"
@@ -74,6 +75,8 @@ follow_altered(Oid class, Oid oid, int subid)
 		migrate_ddl_follow_alter_constraint(oid);
 	else if (class == TriggerRelationId)
 		migrate_ddl_follow_alter_trigger(oid);
+	else if (class == NamespaceRelationId)
+		migrate_ddl_follow_alter_schema(oid);
 	else if (class == ProcedureRelationId)
 		migrate_function_guard_check(oid);
 }
