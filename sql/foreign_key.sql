@@ -42,6 +42,7 @@ ALTER TABLE fk_items ADD CONSTRAINT fk_of_items FOREIGN KEY (code) REFERENCES fk
 INSERT INTO fk_items VALUES (1, 'ONE');
 DELETE FROM fk_codes WHERE id = 1;
 UPDATE fk_codes SET code = 'uno' WHERE id = 1;
+SELECT migrate.define('fk_codes', 'fk_codes', up => 'code = upper( code )');
 
 -- Of partitions, too, whoever refers to one alone
 CREATE TABLE fk_parted (part integer, code text, PRIMARY KEY (part, code)) PARTITION BY LIST (part);

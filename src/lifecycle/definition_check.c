@@ -220,7 +220,23 @@ check_rewritten(Relation rel, Definition *definition, List *ups)
 			refuse_rewrite(rel, column->name,
 						   "It is part of the partition key: a row would have to move to another partition.",
 						   NULL);
-		migrate_foreign_key_guard_check_rewrite(RelationGetRelid(rel), column->name);
+	}
+}
+
+/* Once it is expanded nobody refers to them, or all rows are converted. */
+static void
+check_referred_to(Relation rel, List *ups, const Migration *known)
+{
+	ListCell   *lc;
+
+	if (known != NULL && migrate_migration_is_live(known))
+		return;
+	foreach(lc, ups)
+	{
+		const ScopeColumn *column = ((ParsedAssignment *) lfirst(lc))->target;
+
+		if (!column->added)
+			migrate_foreign_key_guard_check_rewrite(RelationGetRelid(rel), column->name);
 	}
 }
 
@@ -448,6 +464,7 @@ migrate_definition_parse(Definition *definition, Migration *known)
 	check_partition_key(rel, parsed->downs);
 	check_removed(rel, scope, definition, parsed->downs);
 	check_rewritten(rel, definition, parsed->ups);
+	check_referred_to(rel, parsed->ups, known);
 	check_needed(rel, definition, parsed);
 	imply_needed(parsed);
 	check_unneeded_columns(definition, parsed->added);
