@@ -268,13 +268,21 @@ migrate_progress_join(Oid heap)
 	return JOIN_DONE;
 }
 
-/* VACUUM may have given the tail back. */
+/*
+ * VACUUM may have given the tail back. Rows in it that had failed are gone, and no window
+ * will come by there to find that out.
+ */
 void
 migrate_progress_adjust(Progress *progress, Relation heap)
 {
+	BlockNumber nblocks;
+
 	if (migrate_progress_starts(progress, heap))
 		begin_first_round(progress, heap);
-	progress->end_block = Min(progress->end_block, RelationGetNumberOfBlocks(heap));
+	nblocks = RelationGetNumberOfBlocks(heap);
+	if (progress->end_block > nblocks)
+		migrate_failure_forget_truncated(heap);
+	progress->end_block = Min(progress->end_block, nblocks);
 	progress->next_block = Min(progress->next_block, progress->end_block);
 }
 
