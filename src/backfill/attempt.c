@@ -738,10 +738,27 @@ migrate_attempt_pass(Batch *batch, Window *window)
 		window->at = window->from;
 }
 
+/*
+ * All rows of a block were tried out of turn: what is recorded of those that did not fail
+ * is no more true. Those that did stay recorded, if they are: the round may have gone
+ * by them.
+ */
+static void
+forget_mended(Batch *batch, BlockNumber block, const char *before)
+{
+	List	   *failed = NIL;
+	ListCell   *lc;
+
+	foreach(lc, batch->failures)
+		failed = lappend(failed, &((Failure *) lfirst(lc))->tid);
+	migrate_failure_forget_tried(RelationGetRelid(batch->heap), block, block + 1, before, failed);
+}
+
 bool
 migrate_attempt_block(Batch *batch, BlockNumber block)
 {
 	Batch		batch_before = *batch;
+	char	   *recorded_before = migrate_failure_snapshot();
 	Window		window;
 	Pass		pass;
 
@@ -754,6 +771,8 @@ migrate_attempt_block(Batch *batch, BlockNumber block)
 		*batch = batch_before;
 		return true;
 	}
+	if (window.unfinished == 0 && window.left.skipped == 0)
+		forget_mended(batch, block, recorded_before);
 	batch->failures = NIL;
 	return window.unfinished == 0;
 }

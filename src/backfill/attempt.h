@@ -54,8 +54,9 @@ extern void migrate_attempt_pass(Batch *batch, Window *window);
 
 /*
  * Convert all rows of a block, but for those that others hold; or, where one
- * fails, perhaps none: it is left to the pass that comes by. Returns whether it
- * has come to its end.
+ * fails, perhaps none: it is left to the pass that comes by, and that records it.
+ * What is recorded of rows that are converted is forgotten. Returns whether it has
+ * come to its end.
  */
 extern bool migrate_attempt_block(Batch *batch, BlockNumber block);
 

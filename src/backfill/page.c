@@ -136,7 +136,7 @@ migrate_page_take(PageVisit *visit, const StaleRow *row, Size length)
 	if (visit->can_be_hot && needed <= visit->room)
 		visit->room -= needed;
 	else if (visit->relocated >= visit->allowance ||
-			 (visit->can_be_hot && will_do_without(visit, needed)))
+			 (visit->can_be_hot && visit->allowance < EVERY_ROW && will_do_without(visit, needed)))
 		return false;
 	else
 		visit->relocated++;

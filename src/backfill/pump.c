@@ -280,7 +280,8 @@ pass_finished(Pump *pump, Left *left)
 
 		if (window->unfinished > 0)
 			break;
-		migrate_failure_forget_tried(pump->part.heap, window->from, window->to, window->before);
+		migrate_failure_forget_tried(pump->part.heap, window->from, window->to,
+									 window->before, NIL);
 		migrate_window_add_left(left, &window->left);
 		pump->open = list_delete_first(pump->open);
 		retire(pump, window);

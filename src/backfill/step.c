@@ -173,11 +173,7 @@ convert_noted(Batch *batch, const Progress *progress)
 		   migrate_shmem_take_noted_block(heap_oid, progress->part.first, progress->next_block,
 										  progress->end_block, &place, &block))
 	{
-		char	   *before = migrate_failure_snapshot();
-
-		if (convert_block(batch, block))
-			migrate_failure_forget_tried(heap_oid, block, block + 1, before);
-		else
+		if (!convert_block(batch, block))
 			migrate_shmem_note_block(heap_oid, block);
 	}
 	batch->repaired = batch->converted;

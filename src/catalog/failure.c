@@ -50,15 +50,15 @@ migrate_failure_record(Oid heap, const char *migration, const char *key,
 }
 
 static StoreArg
-store_tid_array(List *rows)
+store_tid_array(List *tids)
 {
-	Datum	   *elements = palloc(list_length(rows) * sizeof(Datum));
+	Datum	   *elements = palloc(list_length(tids) * sizeof(Datum));
 	ListCell   *lc;
 
-	foreach(lc, rows)
-		elements[foreach_current_index(lc)] = PointerGetDatum(&((FailedRow *) lfirst(lc))->tid);
+	foreach(lc, tids)
+		elements[foreach_current_index(lc)] = PointerGetDatum(lfirst(lc));
 	return store_datum(TIDARRAYOID,
-					   PointerGetDatum(construct_array(elements, list_length(rows), TIDOID,
+					   PointerGetDatum(construct_array(elements, list_length(tids), TIDOID,
 													   sizeof(ItemPointerData), false,
 													   TYPALIGN_SHORT)), false);
 }
@@ -69,6 +69,7 @@ migrate_failure_record_all(Oid heap, List *rows)
 {
 	List	   *migrations = NIL;
 	List	   *keys = NIL;
+	List	   *tids = NIL;
 	List	   *codes = NIL;
 	List	   *messages = NIL;
 	ListCell   *lc;
@@ -79,6 +80,7 @@ migrate_failure_record_all(Oid heap, List *rows)
 
 		migrations = lappend(migrations, unconstify(char *, row->migration));
 		keys = lappend(keys, unconstify(char *, row->key));
+		tids = lappend(tids, &row->tid);
 		codes = lappend(codes, pstrdup(unpack_sql_state(row->sqlerrcode)));
 		messages = lappend(messages, unconstify(char *, row->message));
 	}
@@ -93,7 +95,7 @@ migrate_failure_record_all(Oid heap, List *rows)
 						  "  message = excluded.message,"
 						  "  attempts = f.attempts + 1, recorded_by = pg_current_xact_id()",
 						  STORE_ARGS(store_relation(heap), store_text_array(migrations),
-									 store_text_array(keys), store_tid_array(rows),
+									 store_text_array(keys), store_tid_array(tids),
 									 store_text_array(codes), store_text_array(messages)));
 }
 
@@ -107,10 +109,20 @@ migrate_failure_forget(Oid heap, ItemPointer tid)
 
 /* ---- the backfill ---- */
 
+/*
+ * A snapshot does not list the transaction that takes it, and what that records is
+ * recorded after it. So it is added to those in progress, where it would pass for
+ * one that has ended.
+ */
 char *
 migrate_failure_snapshot(void)
 {
-	return migrate_store_fetch("SELECT pg_current_snapshot()", STORE_NO_ARGS);
+	return migrate_store_fetch("SELECT format('%s:%s:%s', pg_snapshot_xmin(s), pg_snapshot_xmax(s),"
+							   "  (SELECT string_agg(x::text, ',' ORDER BY x)"
+							   "   FROM (SELECT pg_snapshot_xip(s) UNION SELECT own"
+							   "    WHERE own < pg_snapshot_xmax(s)) AS running (x)))"
+							   " FROM pg_current_snapshot() s, pg_current_xact_id() own",
+							   STORE_NO_ARGS);
 }
 
 /*
@@ -119,7 +131,8 @@ migrate_failure_snapshot(void)
  * it himself.
  */
 void
-migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to, const char *before)
+migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to, const char *before,
+							 List *failed)
 {
 	ItemPointerData first;
 	ItemPointerData end;
@@ -131,9 +144,11 @@ migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to, const c
 						  "  WHERE relation = $1 AND row_tid >= $2 AND row_tid < $3"
 						  "  AND recorded_by <> pg_current_xact_id()"
 						  "  AND pg_visible_in_snapshot(recorded_by, $4::pg_snapshot)"
+						  "  AND row_tid <> ALL ($5)"
 						  "  FOR UPDATE SKIP LOCKED)",
 						  STORE_ARGS(store_relation(heap), store_tid(&first),
-									 store_tid(&end), store_text(before)));
+									 store_tid(&end), store_text(before),
+									 store_tid_array(failed)));
 }
 
 /*
@@ -146,7 +161,7 @@ migrate_failure_forget_truncated(Relation heap)
 	char	   *before = migrate_failure_snapshot();
 
 	migrate_failure_forget_tried(RelationGetRelid(heap), RelationGetNumberOfBlocks(heap),
-								 InvalidBlockNumber, before);
+								 InvalidBlockNumber, before, NIL);
 	pfree(before);
 }
 

@@ -40,12 +40,13 @@ extern void migrate_failure_forget(Oid heap, ItemPointer tid);
 /*
  * The backfill is about to try rows: what is recorded by now; as text. Then it
  * has tried all rows of these blocks (the end is exclusive): which was recorded
- * before, and was not again, does not fail any more. Records that others are at
- * are left alone.
+ * before, and was not again, does not fail any more, unless it is among those
+ * "failed" (ItemPointer) that were not recorded again. Records that others are
+ * at are left alone.
  */
 extern char *migrate_failure_snapshot(void);
 extern void migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to,
-										 const char *before);
+										 const char *before, List *failed);
 
 /* A heap, which the caller has locked, has become shorter: so have gone rows at its end. */
 extern void migrate_failure_forget_truncated(Relation heap);
