@@ -311,9 +311,9 @@ phase_after(const Progress *progress, bool is_over)
 {
 	if (!is_over)
 		return PHASE_CONVERTING;
-	migrate_failure_forget_displaced(progress->part.heap);
 	if (progress->skipped > 0)
 		return PHASE_WAITING;
+	migrate_failure_forget_displaced(progress->part.heap);
 	if (progress->failed > 0)
 		return PHASE_FAILED;
 	return PHASE_SCANNED;

@@ -269,6 +269,22 @@ retire(Pump *pump, Window *window)
 		pfree(window);
 }
 
+/*
+ * Of rows that others held it is not known whether they fail: what is recorded of them
+ * stays, with all that lies between them, for the next round comes back there.
+ */
+static void
+forget_tried(const Pump *pump, const Window *window)
+{
+	bool		any_held = window->left.skipped > 0;
+	BlockNumber end = any_held ? window->left.from : window->to;
+	BlockNumber next = any_held ? window->left.to : window->to;
+
+	migrate_failure_forget_tried(pump->part.heap, window->from, end, window->before, NIL);
+	if (next < window->to)
+		migrate_failure_forget_tried(pump->part.heap, next, window->to, window->before, NIL);
+}
+
 static void
 pass_finished(Pump *pump, Left *left)
 {
@@ -280,8 +296,7 @@ pass_finished(Pump *pump, Left *left)
 
 		if (window->unfinished > 0)
 			break;
-		migrate_failure_forget_tried(pump->part.heap, window->from, window->to,
-									 window->before, NIL);
+		forget_tried(pump, window);
 		migrate_window_add_left(left, &window->left);
 		pump->open = list_delete_first(pump->open);
 		retire(pump, window);
