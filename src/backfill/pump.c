@@ -96,13 +96,35 @@ migrate_pump_forget(List **pumps, const Part *part)
 	MemoryContextDelete(pump->context);
 }
 
+/*
+ * Asked as soon as the next step begins: the server does not know for ever what became of
+ * a transaction, and it may be long until a pump's turn comes.
+ */
+void
+migrate_pump_settle(List **pumps)
+{
+	ListCell   *lc;
+
+	foreach(lc, *pumps)
+	{
+		Pump	   *pump = lfirst(lc);
+		bool		committed = !TransactionIdIsValid(pump->writer) ||
+			TransactionIdDidCommit(pump->writer);
+
+		pump->writer = InvalidTransactionId;
+		if (committed)
+			continue;
+		*pumps = foreach_delete_current(*pumps, lc);
+		MemoryContextDelete(pump->context);
+	}
+}
+
 static bool
 is_as_left(const Pump *pump, const Progress *progress)
 {
 	return pump->filenode == progress->filenode &&
 		pump->round == progress->round &&
-		pump->frontier == progress->next_block &&
-		(!TransactionIdIsValid(pump->writer) || TransactionIdDidCommit(pump->writer));
+		pump->frontier == progress->next_block;
 }
 
 static Pump *

@@ -23,9 +23,12 @@ typedef struct Pump
 	List	   *open;			/* of Window *, ascending; the first is not finished */
 	List	   *used;			/* of Window *: finished, to be tidied */
 	BlockNumber frontier;		/* as recorded by the last step */
-	TransactionId writer;		/* the last step's transaction; none: it is new */
+	TransactionId writer;		/* of the step that is under way; none: all have committed */
 	MemoryContext context;
 } Pump;
+
+/* In a new transaction: forget the pumps of which the last step has not committed. */
+extern void migrate_pump_settle(List **pumps);
 
 /*
  * The pump of a claimed part, from a list that outlasts the step; it is made, or made

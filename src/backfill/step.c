@@ -562,8 +562,10 @@ report_held_by(const Backfill *backfill, const char *held_by)
 BackfillStatus
 migrate_backfill_step(Backfill *backfill)
 {
-	BackfillStatus status = take_step(backfill);
+	BackfillStatus status;
 
+	migrate_pump_settle(&backfill->pumps);
+	status = take_step(backfill);
 	report_held_by(backfill, backfill->held_by[0] ? backfill->held_by : NULL);
 	return status;
 }
