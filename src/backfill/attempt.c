@@ -754,13 +754,14 @@ forget_mended(Batch *batch, BlockNumber block, const char *before)
 	migrate_failure_forget_tried(RelationGetRelid(batch->heap), block, block + 1, before, failed);
 }
 
-bool
+AttemptResult
 migrate_attempt_block(Batch *batch, BlockNumber block)
 {
 	Batch		batch_before = *batch;
 	char	   *recorded_before = migrate_failure_snapshot();
 	Window		window;
 	Pass		pass;
+	bool		any_failed;
 
 	migrate_window_begin(&window, block, block + 1);
 	begin_pass(&pass, batch, &window);
@@ -769,10 +770,13 @@ migrate_attempt_block(Batch *batch, BlockNumber block)
 	if (try(batch, convert_part, &pass) != NULL)
 	{
 		*batch = batch_before;
-		return true;
+		return ATTEMPT_FAILED;
 	}
 	if (window.unfinished == 0 && window.left.skipped == 0)
 		forget_mended(batch, block, recorded_before);
+	any_failed = batch->failures != NIL;
 	batch->failures = NIL;
-	return window.unfinished == 0;
+	if (any_failed)
+		return ATTEMPT_FAILED;
+	return window.unfinished == 0 ? ATTEMPT_DONE : ATTEMPT_UNFINISHED;
 }

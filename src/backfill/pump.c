@@ -247,6 +247,36 @@ migrate_pump_choose(Pump *pump, Relation heap, bool may_open, bool may_wait,
 	return NULL;
 }
 
+/* ---- out of turn ---- */
+
+/* What is farther away than a Bitmapset can tell is tried each time. */
+static bool
+can_be_noted(const Pump *pump, BlockNumber block)
+{
+	return block - pump->part.first <= PG_INT32_MAX / 2;
+}
+
+/*
+ * Such a block may be read, and noted, all the time. To try its rows again and again would
+ * leave dead rows behind each time, where it is the storing that fails, and others no turn.
+ */
+void
+migrate_pump_note_in_vain(Pump *pump, BlockNumber block)
+{
+	MemoryContext old = MemoryContextSwitchTo(pump->context);
+
+	if (can_be_noted(pump, block))
+		pump->in_vain = bms_add_member(pump->in_vain, block - pump->part.first);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+migrate_pump_is_in_vain(const Pump *pump, BlockNumber block)
+{
+	return can_be_noted(pump, block) &&
+		bms_is_member(block - pump->part.first, pump->in_vain);
+}
+
 /* ---- after windows ---- */
 
 static void

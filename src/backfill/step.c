@@ -142,28 +142,30 @@ init_batch(Batch *batch, Backfill *backfill, Relation heap, Conversion *conversi
 }
 
 /* Of a page that has no room for all of its rows some are taken up again. */
-static bool
+static AttemptResult
 convert_block(Batch *batch, BlockNumber block)
 {
+	AttemptResult result;
 	int64		before;
 
 	do
 	{
 		before = batch->converted;
-		if (migrate_attempt_block(batch, block))
-			return true;
-	} while (batch->converted > before && !migrate_attempt_is_over(batch));
-	return false;
+		result = migrate_attempt_block(batch, block);
+	} while (result == ATTEMPT_UNFINISHED && batch->converted > before &&
+			 !migrate_attempt_is_over(batch));
+	return result;
 }
 
 /*
  * Blocks that reads have noted come before the others, out of turn: the round
  * comes by there all the same, and deals with what is left behind. One that is
  * not finished for lack of rows allowed goes on being noted. None is taken up twice in
- * a batch: rows that cannot be converted may be read, and noted, all the time.
+ * a batch, for rows that others hold may be read, and noted, all the time; and one in which
+ * rows fail not before the round comes by.
  */
 static void
-convert_noted(Batch *batch, const Progress *progress)
+convert_noted(Batch *batch, const Progress *progress, Pump *pump)
 {
 	Oid			heap_oid = RelationGetRelid(batch->heap);
 	BlockNumber block;
@@ -173,8 +175,19 @@ convert_noted(Batch *batch, const Progress *progress)
 		   migrate_shmem_take_noted_block(heap_oid, progress->part.first, progress->next_block,
 										  progress->end_block, &place, &block))
 	{
-		if (!convert_block(batch, block))
-			migrate_shmem_note_block(heap_oid, block);
+		if (migrate_pump_is_in_vain(pump, block))
+			continue;
+		switch (convert_block(batch, block))
+		{
+			case ATTEMPT_DONE:
+				break;
+			case ATTEMPT_UNFINISHED:
+				migrate_shmem_note_block(heap_oid, block);
+				break;
+			case ATTEMPT_FAILED:
+				migrate_pump_note_in_vain(pump, block);
+				break;
+		}
 	}
 	batch->repaired = batch->converted;
 }
@@ -280,7 +293,7 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	batch.pruner = pruner;
 	pump = migrate_pump_get(&backfill->pumps, progress, backfill->context);
 	divide(backfill, progress, pump);
-	convert_noted(&batch, progress);
+	convert_noted(&batch, progress, pump);
 	goes_on = convert_next(backfill, &batch, pump);
 	is_over = migrate_pump_advance(pump, &next, &ahead, &left);
 	backfill->converted = batch.converted;
