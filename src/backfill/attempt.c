@@ -533,6 +533,9 @@ convert_part(void *context)
 	Pass	   *pass = context;
 	TransactionId writer;
 
+	/* What fails before a page is taken up is looked into at the first. */
+	if (!migrate_window_next(pass->window, &pass->block, pass->limit))
+		return;
 	pass->handful->growth = 0;
 	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
 	convert_pages(pass);
