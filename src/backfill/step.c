@@ -33,6 +33,7 @@
 #include "backfill/attempt.h"
 #include "backfill/horizon.h"
 #include "backfill/meter.h"
+#include "backfill/mover.h"
 #include "backfill/part.h"
 #include "backfill/progress.h"
 #include "backfill/pump.h"
@@ -283,6 +284,7 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	bool		goes_on;
 	const char *phase;
 
+	migrate_mover_check(heap, conversion);
 	migrate_progress_adjust(progress, heap);
 	if (!migrate_pruner_open(&pruner, heap, conversion))
 	{
