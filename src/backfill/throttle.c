@@ -8,7 +8,9 @@
  * pace to what is allowed, and the next batch is made longer or shorter.
  *
  * A pace is kept in steps of a tenth of a second: a batch makes no more rows or
- * WAL than is due in that time, so nobody sees a second's worth in one burst.
+ * WAL than is due in that time, so nobody sees a second's worth in one burst. Where
+ * that are many rows the steps are shorter, for who shares a processor with a burst
+ * waits for its end; but no batch is made of fewer rows than pay for its commit.
  *
  * Several who convert one table keep to its rates together: each to an equal share of
  * what it knows to be the rate. When one comes, the others go slower after the batch that
@@ -17,9 +19,13 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "backfill/throttle.h"
 
 #define STEPS_PER_SECOND	10
+#define MOST_STEPS_PER_SECOND	50
+#define ROWS_WORTH_A_STEP	100
 
 /* Beside a vacuum of the table, the part of the time in which we do not work. */
 #define VACUUM_REST			3	/* times that of the batch */
@@ -95,11 +101,13 @@ migrate_throttle_hold(const ThrottleLimits *limits, const ThrottleLoad *load)
 int64
 migrate_throttle_batch_rows(const ThrottleLimits *limits, int64 rows_left)
 {
+	int64		rate = limits->max_rows_per_second / limits->sharers;
 	int64		step;
 
 	if (limits->max_rows_per_second == 0)
 		return rows_left;
-	step = Max(limits->max_rows_per_second / STEPS_PER_SECOND / limits->sharers, 1);
+	step = Max(Min(rate / STEPS_PER_SECOND, ROWS_WORTH_A_STEP), rate / MOST_STEPS_PER_SECOND);
+	step = Max(step, 1);
 	return rows_left > 0 ? Min(rows_left, step) : step;
 }
 
@@ -138,13 +146,16 @@ next_batch_time(const ThrottleLimits *limits, const ThrottleBatch *batch, double
 	return Max(next, SHORTEST_BATCH);
 }
 
+/* Rather a little too long: what is rounded off would add up. */
 static void
 rest_for(Pace *pace, ThrottleReason reason, double rest)
 {
-	if (rest < 1 || rest <= pace->rest)
+	long		whole = (long) ceil(rest);
+
+	if (whole <= pace->rest)
 		return;
 	pace->reason = reason;
-	pace->rest = (long) rest;
+	pace->rest = whole;
 }
 
 void

@@ -15,7 +15,7 @@ my $compiler = $ENV{CC} || 'cc';
 command_ok(
 	[
 		$compiler, '-O1', "-I$top/test/unit", "-I$top/src", '-o', $program,
-		"$top/test/unit/throttle.c", "$top/src/backfill/throttle.c"
+		"$top/test/unit/throttle.c", "$top/src/backfill/throttle.c", '-lm'
 	],
 	'the throttle is built without a server');
 

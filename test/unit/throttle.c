@@ -144,12 +144,12 @@ check_row_rate(void)
 	Run			run = convert(&table, &limits, 100000);
 	double		rate = run.rows * 1000.0 / run.time;
 	double		possible = Min(limits.max_rows_per_second, 1000 / table.row_time);
+	double		step = Max(Min(limits.max_rows_per_second / 10, 100), limits.max_rows_per_second / 50);
 
 	check(rate <= limits.max_rows_per_second * 1.03, "rows per second", rate,
 		  limits.max_rows_per_second);
 	check(rate >= possible * 0.9, "rows per second", rate, possible);
-	check(run.most_rows <= limits.max_rows_per_second / 10 + 1, "rows at once", run.most_rows,
-		  limits.max_rows_per_second / 10);
+	check(run.most_rows <= step, "rows at once", run.most_rows, step);
 }
 
 static void
