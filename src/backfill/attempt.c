@@ -275,6 +275,7 @@ take_up_pages(Pass *pass)
 	handful->npages = handful->nrows = handful->row = 0;
 	handful->is_again = false;
 	handful->bytes = 0;
+	pass->rest = InvalidBlockNumber;
 	while (has_room(pass) && rows_allowed(pass) > 0 &&
 		   migrate_window_next(pass->window, &block, pass->limit))
 	{
@@ -314,12 +315,24 @@ leave_page(Handful *handful)
 		handful->row++;
 }
 
-/* Expressions may take so long, or make so much, that it is time before all are formed. */
+/*
+ * Expressions may take so long, or make so much, that it is time before all are formed.
+ * Pages that were not begun with are still to come in this pass.
+ */
 static void
-leave_rest(Handful *handful)
+leave_rest(Pass *pass)
 {
+	Handful    *handful = pass->handful;
+	int			begun = handful->rows[handful->row - 1].page;
+
 	while (handful->row < handful->nrows)
+	{
+		int			page = handful->rows[handful->row].page;
+
+		if (page > begun)
+			pass->rest = Min(pass->rest, handful->pages[page].block);
 		leave_page(handful);
+	}
 }
 
 static bool
@@ -377,7 +390,7 @@ attempt_form_rows(void *context)
 			form_row(pass);
 			if (handful->bytes >= MAX_BYTES ||
 				(n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch)))
-				leave_rest(handful);
+				leave_rest(pass);
 		}
 	}
 	PG_CATCH();
@@ -477,6 +490,7 @@ convert_pages(Pass *pass)
 			form_what_can_be_formed(pass);
 		attempt_store_rows(pass);
 		attempt_put_down_pages(pass);
+		pass->window->at = Min(pass->window->at, pass->rest);
 		if (migrate_attempt_is_over(pass->batch))
 			return;
 	}

@@ -37,6 +37,7 @@ typedef struct Pass
 	Window	   *window;
 	BlockNumber limit;			/* before which it ends */
 	BlockNumber block;			/* where it is, for who catches an error */
+	BlockNumber rest;			/* of what was taken up: the first that was not begun with */
 	bool		every_row;		/* all that a page has, whether there is room or not */
 	bool		wary;			/* a page has failed: take up one at a time */
 	Mover	   *mover;
