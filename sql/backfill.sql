@@ -226,6 +226,18 @@ CALL migrate.run('bf_bad');
 SELECT count(*) FROM migrate.failures;
 SELECT state FROM migrate.status WHERE name = 'bf_bad';
 SELECT sum(b) = sum(id) AS agrees FROM bf_bad;
+-- removed together with the blocks that they were in
+CREATE TABLE bf_tail (id int PRIMARY KEY, a text);
+INSERT INTO bf_tail SELECT i, 'bad' FROM generate_series(1, 3) i;
+SELECT migrate.define('bf_tail', 'bf_tail', add => 'b int', up => 'b = a::int', down => 'a = b::text', remove => '{a}');
+SELECT migrate.expand('bf_tail');
+CALL migrate.run('bf_tail');
+DELETE FROM bf_tail;
+VACUUM bf_tail;
+SELECT pg_relation_size('bf_tail');
+SELECT migrate.retry('bf_tail');
+CALL migrate.run('bf_tail');
+SELECT state, failures FROM migrate.status WHERE name = 'bf_tail';
 
 -- constraints and indexes on the new form count too
 CREATE TABLE bf_checked (id int PRIMARY KEY, a int);

@@ -222,6 +222,17 @@ CREATE TRIGGER busy_after AFTER INSERT ON busy FOR EACH ROW EXECUTE FUNCTION bus
 INSERT INTO busy VALUES (7, '7'), (8, 'later');
 COPY busy TO STDOUT;
 SELECT row_key, message FROM migrate.failures WHERE relation = 'busy'::regclass ORDER BY row_key;
+-- and one that was recorded already, and is written again by the same statement
+CREATE FUNCTION busy_update() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE busy SET v = '40' WHERE id = 4;
+	UPDATE busy SET v = 'worse' WHERE id = 2;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER busy_update AFTER UPDATE ON busy FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION busy_update();
+UPDATE busy SET v = 'bad' WHERE id IN (1, 2, 4);
+SELECT id, v, row_version FROM busy WHERE id IN (1, 2, 4) ORDER BY id;
+SELECT row_key, message FROM migrate.failures WHERE relation = 'busy'::regclass ORDER BY row_key;
 
 --
 -- Partitions, of which one has its columns in another order; rows move between them

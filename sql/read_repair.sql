@@ -124,6 +124,28 @@ SELECT b FROM repair5 WHERE id = 200;
 CALL migrate.run('repair5');
 SELECT last_value < 20 AS few_tries FROM repair5_tries;
 
+-- Nor is it taken up again by each batch
+CREATE TABLE repair6 (id integer PRIMARY KEY, a text, filler char(100) DEFAULT '');
+CREATE SEQUENCE repair6_tries;
+CREATE FUNCTION try_to_keep(b integer) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	RETURN b > 0 OR nextval('public.repair6_tries') < 0;
+END $$;
+CREATE FUNCTION read_last(id integer) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	PERFORM b FROM public.repair6 r WHERE r.id = 1000;
+	RETURN 1;
+END $$;
+INSERT INTO repair6 SELECT i, 'row ' || i FROM generate_series(1, 1000) i;
+SELECT migrate.define('repair6', 'repair6', add => 'b integer',
+	up => 'b = CASE WHEN id < 950 AND id % 50 = 0 THEN read_last(id) ELSE 1000 - id END');
+SELECT migrate.expand('repair6');
+ALTER TABLE repair6 ADD CONSTRAINT repair6_b CHECK (b IS NULL OR try_to_keep(b)) NOT VALID;
+SET migrate.max_rows_per_second = 1000;
+CALL migrate.run('repair6', 600);
+RESET migrate.max_rows_per_second;
+SELECT last_value < 4 AS few_tries FROM repair6_tries;
+
 -- Partitions, whose columns have other numbers
 CREATE TABLE repair4 (id integer, a text, filler char(1000) DEFAULT '') PARTITION BY RANGE (id);
 CREATE TABLE repair4_1 PARTITION OF repair4 FOR VALUES FROM (0) TO (100);

@@ -13,17 +13,14 @@
  *
  * Storing can fail too: a unique index or an exclusion constraint, a foreign key.
  * The batch is another subtransaction. If it fails it is rolled back, what
- * comes before the page that failed is done again, then the page itself: once more
- * without the row at which it stopped, which gets a subtransaction of its own. Where
- * several rows of the page fail, it is done row by row. Then the pass goes on, a page at a time,
- * for where one has failed others are not far. So tables without such
- * rows pay for one subtransaction with a number per batch, those with some for a few per page
- * that has one, and no transaction has many more of them than a page has rows.
+ * comes before the page that failed is done again, then the page itself
+ * (failed_page.c). Then the pass goes on, a page at a time, for where one has failed
+ * others are not far. So tables without such rows pay for one subtransaction with a
+ * number per batch, those with some for a few per page that has one.
  *
  * A row to be pruned (prune.c) is not formed, and is removed where the others are stored.
  * Those that others refer to are looked for before, and formed. If it is found out only
- * after the removal, that is an error like those: row by row it is tried once more, and
- * converted.
+ * after the removal, that is an error like those.
  *
  * Errors that say nothing about a row (a cancel, a full disk, no memory) are
  * raised. A deadlock, a lock_timeout (a unique index or a foreign key made the
@@ -48,49 +45,16 @@
 #include "utils/timestamp.h"
 
 #include "backfill/attempt.h"
-#include "backfill/mover.h"
+#include "backfill/attempt_private.h"
+#include "backfill/failed_page.h"
 #include "catalog/failure.h"
-#include "catalog/try.h"
 #include "convert/row_key.h"
 
-/* So much is formed before it is stored. */
-#define MAX_PAGES	32
-#define MAX_ROWS	1024
-#define MAX_BYTES	(8 * 1024 * 1024)
-
-/* So many rows of a page may fail before each is tried apart, and so many pages in a step. */
-#define MAX_APART	4
+/* So many pages of a step are done by themselves. */
 #define MAX_FAILED_PAGES	16
 
-/* While these are formed, it is looked now and then whether the batch is to end. */
+/* While rows are formed, it is looked now and then whether the batch is to end. */
 #define ROWS_BETWEEN_LOOKS	8
-
-StaticAssertDecl(MAX_ROWS >= 2 * MaxHeapTuplesPerPage, "no room for the rows of a page");
-
-typedef struct Handful
-{
-	PageVisit	pages[MAX_PAGES];
-	int			npages;
-	StaleRow	rows[MAX_ROWS];
-	int			nrows;
-	int			row;			/* which is being formed, or stored */
-	bool		is_again;		/* of those that are not to be pruned after all */
-	const char *culprit;		/* the migration whose expression failed; NULL: none */
-	int			growth;			/* of the last row that was formed, in bytes */
-	Size		bytes;			/* of all that were formed */
-} Handful;
-
-typedef struct Pass
-{
-	Batch	   *batch;
-	Window	   *window;
-	BlockNumber limit;			/* before which it ends */
-	BlockNumber block;			/* where it is, for who catches an error */
-	bool		every_row;		/* all that a page has, whether there is room or not */
-	bool		wary;			/* a page has failed: take up one at a time */
-	Mover	   *mover;
-	Handful    *handful;
-} Pass;
 
 /* A row that could not be converted. */
 typedef struct Failure
@@ -118,12 +82,8 @@ look(void *context)
 	PopActiveSnapshot();
 }
 
-/*
- * Do something under a snapshot of its own; the error that stopped it, in the
- * batch's memory, or NULL.
- */
-static ErrorData *
-try(const Batch *batch, MigrateAction action, void *context)
+ErrorData *
+attempt_try(const Batch *batch, MigrateAction action, void *context)
 {
 	Look		with_snapshot = {action, context};
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
@@ -183,9 +143,8 @@ leave_row(Pass *pass, BlockNumber block)
 	migrate_window_leave(&pass->window->left, block);
 }
 
-/* The row is left to others who were in the way, or has failed. */
-static void
-set_aside(Pass *pass, const StaleRow *row, ErrorData *error, const char *culprit)
+void
+attempt_set_aside(Pass *pass, const StaleRow *row, ErrorData *error, const char *culprit)
 {
 	if (migrate_try_is_about_others(error))
 		leave_row(pass, ItemPointerGetBlockNumber(&row->tuple.t_self));
@@ -284,8 +243,8 @@ has_room(const Pass *pass)
 		handful->nrows + MaxHeapTuplesPerPage <= MAX_ROWS;
 }
 
-static void
-take_up_page(Pass *pass, BlockNumber block)
+void
+attempt_take_up_page(Pass *pass, BlockNumber block)
 {
 	Batch	   *batch = pass->batch;
 	Handful    *handful = pass->handful;
@@ -316,19 +275,20 @@ take_up_pages(Pass *pass)
 	handful->npages = handful->nrows = handful->row = 0;
 	handful->is_again = false;
 	handful->bytes = 0;
+	pass->rest = InvalidBlockNumber;
 	while (has_room(pass) && rows_allowed(pass) > 0 &&
 		   migrate_window_next(pass->window, &block, pass->limit))
 	{
 		CHECK_FOR_INTERRUPTS();
 		pass->block = block;
-		take_up_page(pass, block);
+		attempt_take_up_page(pass, block);
 		pass->window->at = block + 1;
 	}
 	return handful->npages > 0;
 }
 
-static void
-put_down_pages(Pass *pass)
+void
+attempt_put_down_pages(Pass *pass)
 {
 	Handful    *handful = pass->handful;
 
@@ -355,12 +315,24 @@ leave_page(Handful *handful)
 		handful->row++;
 }
 
-/* Expressions may take so long, or make so much, that it is time before all are formed. */
+/*
+ * Expressions may take so long, or make so much, that it is time before all are formed.
+ * Pages that were not begun with are still to come in this pass.
+ */
 static void
-leave_rest(Handful *handful)
+leave_rest(Pass *pass)
 {
+	Handful    *handful = pass->handful;
+	int			begun = handful->rows[handful->row - 1].page;
+
 	while (handful->row < handful->nrows)
+	{
+		int			page = handful->rows[handful->row].page;
+
+		if (page > begun)
+			pass->rest = Min(pass->rest, handful->pages[page].block);
 		leave_page(handful);
+	}
 }
 
 static bool
@@ -403,8 +375,8 @@ form_row(Pass *pass)
 	handful->row++;
 }
 
-static void
-form_rows(void *context)
+void
+attempt_form_rows(void *context)
 {
 	Pass	   *pass = context;
 	Handful    *handful = pass->handful;
@@ -418,7 +390,7 @@ form_rows(void *context)
 			form_row(pass);
 			if (handful->bytes >= MAX_BYTES ||
 				(n % ROWS_BETWEEN_LOOKS == 0 && migrate_attempt_is_over(pass->batch)))
-				leave_rest(handful);
+				leave_rest(pass);
 		}
 	}
 	PG_CATCH();
@@ -437,19 +409,15 @@ form_what_can_be_formed(Pass *pass)
 	ErrorData  *error;
 
 	while (handful->row < handful->nrows &&
-		   (error = try(pass->batch, form_rows, pass)) != NULL)
+		   (error = attempt_try(pass->batch, attempt_form_rows, pass)) != NULL)
 	{
 		migrate_mover_recover(pass->mover);
-		set_aside(pass, &handful->rows[handful->row++], error, handful->culprit);
+		attempt_set_aside(pass, &handful->rows[handful->row++], error, handful->culprit);
 	}
 }
 
-/*
- * Of the rows to be pruned there may be some that others refer to: form those. To ask
- * for them one by one would cost more than all the rest.
- */
-static bool
-begin_again(Pass *pass)
+bool
+attempt_begin_again(Pass *pass)
 {
 	Handful    *handful = pass->handful;
 
@@ -482,8 +450,8 @@ store_row(Pass *pass, StaleRow *row)
 	return result;
 }
 
-static void
-store_rows(Pass *pass)
+void
+attempt_store_rows(Pass *pass)
 {
 	Handful    *handful = pass->handful;
 
@@ -518,10 +486,11 @@ convert_pages(Pass *pass)
 	while (take_up_pages(pass))
 	{
 		form_what_can_be_formed(pass);
-		if (begin_again(pass))
+		if (attempt_begin_again(pass))
 			form_what_can_be_formed(pass);
-		store_rows(pass);
-		put_down_pages(pass);
+		attempt_store_rows(pass);
+		attempt_put_down_pages(pass);
+		pass->window->at = Min(pass->window->at, pass->rest);
 		if (migrate_attempt_is_over(pass->batch))
 			return;
 	}
@@ -533,6 +502,9 @@ convert_part(void *context)
 	Pass	   *pass = context;
 	TransactionId writer;
 
+	/* What fails before a page is taken up is looked into at the first. */
+	if (!migrate_window_next(pass->window, &pass->block, pass->limit))
+		return;
 	pass->handful->growth = 0;
 	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
 	convert_pages(pass);
@@ -540,142 +512,6 @@ convert_part(void *context)
 	writer = GetCurrentTransactionIdIfAny();
 	if (TransactionIdIsValid(writer))
 		pass->window->last_writer = writer;
-}
-
-/* ---- a page that has failed ---- */
-
-static void
-convert_rows(void *context)
-{
-	Pass	   *pass = context;
-
-	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
-	form_rows(pass);
-	if (begin_again(pass))
-		form_rows(pass);
-	store_rows(pass);
-	migrate_mover_close(pass->mover);
-}
-
-/* In a subtransaction of its own; what stopped it, or NULL. */
-static ErrorData *
-try_row(Pass *pass, const StaleRow *row)
-{
-	Batch	   *batch = pass->batch;
-	Handful    *handful = pass->handful;
-	Batch		before = *batch;
-	ErrorData  *error;
-
-	handful->rows[0] = *row;
-	handful->nrows = 1;
-	handful->row = 0;
-	handful->is_again = false;
-	handful->culprit = NULL;
-	error = try(batch, convert_rows, pass);
-	if (error == NULL)
-		return NULL;
-	batch->converted = before.converted;
-	batch->pruned = before.pruned;
-	batch->referenced = before.referenced;
-	return error;
-}
-
-/* Those of the page's rows together that are not to be tried apart; false where one fails. */
-static bool
-try_together(Pass *pass, const StaleRow *rows, int nrows, bool *apart)
-{
-	Handful    *handful = pass->handful;
-	Batch		batch_before = *pass->batch;
-	Left		left_before = pass->window->left;
-	PageVisit	visit_before = handful->pages[0];
-	int			which[MaxHeapTuplesPerPage];
-	ErrorData  *error;
-
-	handful->nrows = handful->row = 0;
-	handful->is_again = false;
-	for (int i = 0; i < nrows; i++)
-		if (!apart[i])
-		{
-			which[handful->nrows] = i;
-			handful->rows[handful->nrows++] = rows[i];
-		}
-	if (handful->nrows == 0 || (error = try(pass->batch, convert_rows, pass)) == NULL)
-		return true;
-	FreeErrorData(error);
-	apart[which[Min(handful->row, handful->nrows - 1)]] = true;
-	*pass->batch = batch_before;
-	pass->window->left = left_before;
-	handful->pages[0] = visit_before;
-	return false;
-}
-
-/* As many together as can be; true if that are any. */
-static bool
-convert_together(Pass *pass, const StaleRow *rows, int nrows, bool *apart)
-{
-	memset(apart, 0, nrows * sizeof(bool));
-	for (int i = 0; i < MAX_APART; i++)
-		if (try_together(pass, rows, nrows, apart))
-			return true;
-	memset(apart, 1, nrows * sizeof(bool));
-	return false;
-}
-
-/* The same for a row that may be one to prune, to which others refer. */
-static ErrorData *
-convert_row_apart(Pass *pass, StaleRow *row)
-{
-	ErrorData  *error = try_row(pass, row);
-
-	if (error == NULL || !pass->handful->rows[0].prune ||
-		!migrate_pruner_was_referenced(pass->batch->pruner, error))
-		return error;
-	FreeErrorData(error);
-	row->referenced = true;
-	return try_row(pass, row);
-}
-
-/*
- * Those that fail come last. Where there was no more room for a row, it and those behind it
- * are left to the next pass. Returns whether it took but few subtransactions.
- */
-static bool
-convert_failed_page(Pass *pass, BlockNumber block)
-{
-	Handful    *handful = pass->handful;
-	StaleRow   *rows = palloc(sizeof(StaleRow) * MaxHeapTuplesPerPage);
-	bool		apart[MaxHeapTuplesPerPage];
-	bool		together;
-	int			nrows;
-
-	handful->npages = handful->nrows = 0;
-	handful->growth = 0;
-	pass->mover = migrate_mover_open(pass->batch->heap, pass->batch->conversion);
-	take_up_page(pass, block);
-	migrate_mover_close(pass->mover);
-	nrows = handful->nrows;
-	memcpy(rows, handful->rows, sizeof(StaleRow) * nrows);
-	together = convert_together(pass, rows, nrows, apart);
-	for (int i = 0; i < nrows; i++)
-	{
-		OffsetNumber next = handful->pages[0].next;
-		ErrorData  *error;
-
-		if (!apart[i])
-			continue;
-		if (next != PAGE_FINISHED && ItemPointerGetOffsetNumber(&rows[i].tuple.t_self) >= next)
-			break;
-		error = convert_row_apart(pass, &rows[i]);
-		if (handful->pages[0].next != next)
-			break;				/* no more are taken in this pass */
-		if (error != NULL)
-			set_aside(pass, &rows[i], error, handful->culprit);
-	}
-	pass->window->at = block + 1;
-	pass->window->last_writer = ReadNextTransactionId();	/* beyond those of its rows */
-	put_down_pages(pass);
-	pfree(rows);
-	return together;
 }
 
 /* ---- a pass ---- */
@@ -702,7 +538,7 @@ convert_up_to_failure(Pass *pass)
 	BlockNumber first;
 
 	pass->limit = pass->window->to;
-	while (try(pass->batch, convert_part, pass) != NULL)
+	while (attempt_try(pass->batch, convert_part, pass) != NULL)
 	{
 		*pass->window = window_before;
 		*pass->batch = batch_before;
@@ -731,7 +567,7 @@ migrate_attempt_pass(Batch *batch, Window *window)
 	begin_pass(&pass, batch, window);
 	for (int failed = 0; failed < MAX_FAILED_PAGES; failed++)
 		if (!convert_up_to_failure(&pass) || !goes_on(batch) ||
-			!convert_failed_page(&pass, pass.limit) || migrate_attempt_is_over(batch))
+			!migrate_failed_page_convert(&pass, pass.limit) || migrate_attempt_is_over(batch))
 			break;
 	record_failures(batch, window);
 	if (!migrate_window_next(window, &pass.block, window->to))
@@ -754,25 +590,29 @@ forget_mended(Batch *batch, BlockNumber block, const char *before)
 	migrate_failure_forget_tried(RelationGetRelid(batch->heap), block, block + 1, before, failed);
 }
 
-bool
+AttemptResult
 migrate_attempt_block(Batch *batch, BlockNumber block)
 {
 	Batch		batch_before = *batch;
 	char	   *recorded_before = migrate_failure_snapshot();
 	Window		window;
 	Pass		pass;
+	bool		any_failed;
 
 	migrate_window_begin(&window, block, block + 1);
 	begin_pass(&pass, batch, &window);
 	pass.every_row = true;
 	batch_before.context = batch->context;
-	if (try(batch, convert_part, &pass) != NULL)
+	if (attempt_try(batch, convert_part, &pass) != NULL)
 	{
 		*batch = batch_before;
-		return true;
+		return ATTEMPT_FAILED;
 	}
 	if (window.unfinished == 0 && window.left.skipped == 0)
 		forget_mended(batch, block, recorded_before);
+	any_failed = batch->failures != NIL;
 	batch->failures = NIL;
-	return window.unfinished == 0;
+	if (any_failed)
+		return ATTEMPT_FAILED;
+	return window.unfinished == 0 ? ATTEMPT_DONE : ATTEMPT_UNFINISHED;
 }

@@ -55,9 +55,15 @@ extern void migrate_attempt_pass(Batch *batch, Window *window);
 /*
  * Convert all rows of a block, but for those that others hold; or, where one
  * fails, perhaps none: it is left to the pass that comes by, and that records it.
- * What is recorded of rows that are converted is forgotten. Returns whether it has
- * come to its end.
+ * What is recorded of rows that are converted is forgotten.
  */
-extern bool migrate_attempt_block(Batch *batch, BlockNumber block);
+typedef enum AttemptResult
+{
+	ATTEMPT_DONE,
+	ATTEMPT_UNFINISHED,			/* the batch has come to its end */
+	ATTEMPT_FAILED				/* rows of it fail */
+} AttemptResult;
+
+extern AttemptResult migrate_attempt_block(Batch *batch, BlockNumber block);
 
 #endif							/* MIGRATE_BACKFILL_ATTEMPT_H */

@@ -80,6 +80,31 @@ struct Mover
 	StoreIdentity self;
 };
 
+/* ---- may it be done? ---- */
+
+/* Where all that is live assigns nothing no row is stored anew. */
+static bool
+may_update(const Conversion *conversion)
+{
+	for (int i = 0; i < conversion->nlive; i++)
+		if (conversion->live[i].needed == NULL || conversion->live[i].ups != NIL)
+			return true;
+	return false;
+}
+
+/*
+ * As for any UPDATE: a subscriber that cannot find the row would apply nothing any more.
+ * What the server asks of row filters is not asked: they are looked at in the new row,
+ * where no key is changed.
+ */
+void
+migrate_mover_check(Relation heap, const Conversion *conversion)
+{
+	if (heap->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
+		!OidIsValid(RelationGetReplicaIndex(heap)) && may_update(conversion))
+		CheckCmdReplicaIdentity(heap, CMD_UPDATE);
+}
+
 /* ---- open and close ---- */
 
 /* The columns that a conversion assigns, offset as in Bitmapsets of columns. */

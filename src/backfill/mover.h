@@ -21,6 +21,12 @@ typedef enum MoveResult
 } MoveResult;
 
 /*
+ * Raise an error where rows may not be updated: where that is published, and nobody
+ * could tell by it which rows they are.
+ */
+extern void migrate_mover_check(Relation heap, const Conversion *conversion);
+
+/*
  * From open to close everything runs as the heap's owner, restricted. The
  * caller has pushed a snapshot, and holds RowExclusiveLock on the heap.
  */

@@ -271,13 +271,21 @@ migrate_progress_join(Oid heap)
 	return JOIN_DONE;
 }
 
-/* VACUUM may have given the tail back. */
+/*
+ * VACUUM may have given the tail back. Rows in it that had failed are gone, and no window
+ * will come by there to find that out.
+ */
 void
 migrate_progress_adjust(Progress *progress, Relation heap)
 {
+	BlockNumber nblocks;
+
 	if (migrate_progress_starts(progress, heap))
 		begin_first_round(progress, heap);
-	progress->end_block = Min(progress->end_block, RelationGetNumberOfBlocks(heap));
+	nblocks = RelationGetNumberOfBlocks(heap);
+	if (progress->end_block > nblocks)
+		migrate_failure_forget_truncated(heap);
+	progress->end_block = Min(progress->end_block, nblocks);
 	progress->next_block = Min(progress->next_block, progress->end_block);
 }
 
@@ -306,9 +314,9 @@ phase_after(const Progress *progress, bool is_over)
 {
 	if (!is_over)
 		return PHASE_CONVERTING;
-	migrate_failure_forget_displaced(progress->part.heap);
 	if (progress->skipped > 0)
 		return PHASE_WAITING;
+	migrate_failure_forget_displaced(progress->part.heap);
 	if (progress->failed > 0)
 		return PHASE_FAILED;
 	return PHASE_SCANNED;

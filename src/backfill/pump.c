@@ -96,13 +96,35 @@ migrate_pump_forget(List **pumps, const Part *part)
 	MemoryContextDelete(pump->context);
 }
 
+/*
+ * Asked as soon as the next step begins: the server does not know for ever what became of
+ * a transaction, and it may be long until a pump's turn comes.
+ */
+void
+migrate_pump_settle(List **pumps)
+{
+	ListCell   *lc;
+
+	foreach(lc, *pumps)
+	{
+		Pump	   *pump = lfirst(lc);
+		bool		committed = !TransactionIdIsValid(pump->writer) ||
+			TransactionIdDidCommit(pump->writer);
+
+		pump->writer = InvalidTransactionId;
+		if (committed)
+			continue;
+		*pumps = foreach_delete_current(*pumps, lc);
+		MemoryContextDelete(pump->context);
+	}
+}
+
 static bool
 is_as_left(const Pump *pump, const Progress *progress)
 {
 	return pump->filenode == progress->filenode &&
 		pump->round == progress->round &&
-		pump->frontier == progress->next_block &&
-		(!TransactionIdIsValid(pump->writer) || TransactionIdDidCommit(pump->writer));
+		pump->frontier == progress->next_block;
 }
 
 static Pump *
@@ -225,6 +247,36 @@ migrate_pump_choose(Pump *pump, Relation heap, bool may_open, bool may_wait,
 	return NULL;
 }
 
+/* ---- out of turn ---- */
+
+/* What is farther away than a Bitmapset can tell is tried each time. */
+static bool
+can_be_noted(const Pump *pump, BlockNumber block)
+{
+	return block - pump->part.first <= PG_INT32_MAX / 2;
+}
+
+/*
+ * Such a block may be read, and noted, all the time. To try its rows again and again would
+ * leave dead rows behind each time, where it is the storing that fails, and others no turn.
+ */
+void
+migrate_pump_note_in_vain(Pump *pump, BlockNumber block)
+{
+	MemoryContext old = MemoryContextSwitchTo(pump->context);
+
+	if (can_be_noted(pump, block))
+		pump->in_vain = bms_add_member(pump->in_vain, block - pump->part.first);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+migrate_pump_is_in_vain(const Pump *pump, BlockNumber block)
+{
+	return can_be_noted(pump, block) &&
+		bms_is_member(block - pump->part.first, pump->in_vain);
+}
+
 /* ---- after windows ---- */
 
 static void
@@ -269,6 +321,22 @@ retire(Pump *pump, Window *window)
 		pfree(window);
 }
 
+/*
+ * Of rows that others held it is not known whether they fail: what is recorded of them
+ * stays, with all that lies between them, for the next round comes back there.
+ */
+static void
+forget_tried(const Pump *pump, const Window *window)
+{
+	bool		any_held = window->left.skipped > 0;
+	BlockNumber end = any_held ? window->left.from : window->to;
+	BlockNumber next = any_held ? window->left.to : window->to;
+
+	migrate_failure_forget_tried(pump->part.heap, window->from, end, window->before, NIL);
+	if (next < window->to)
+		migrate_failure_forget_tried(pump->part.heap, next, window->to, window->before, NIL);
+}
+
 static void
 pass_finished(Pump *pump, Left *left)
 {
@@ -280,8 +348,7 @@ pass_finished(Pump *pump, Left *left)
 
 		if (window->unfinished > 0)
 			break;
-		migrate_failure_forget_tried(pump->part.heap, window->from, window->to,
-									 window->before, NIL);
+		forget_tried(pump, window);
 		migrate_window_add_left(left, &window->left);
 		pump->open = list_delete_first(pump->open);
 		retire(pump, window);

@@ -5,6 +5,7 @@
 #ifndef MIGRATE_BACKFILL_PUMP_H
 #define MIGRATE_BACKFILL_PUMP_H
 
+#include "nodes/bitmapset.h"
 #include "nodes/pg_list.h"
 #include "utils/rel.h"
 
@@ -23,9 +24,13 @@ typedef struct Pump
 	List	   *open;			/* of Window *, ascending; the first is not finished */
 	List	   *used;			/* of Window *: finished, to be tidied */
 	BlockNumber frontier;		/* as recorded by the last step */
-	TransactionId writer;		/* the last step's transaction; none: it is new */
+	TransactionId writer;		/* of the step that is under way; none: all have committed */
+	Bitmapset  *in_vain;		/* blocks that need not be taken up out of turn any more */
 	MemoryContext context;
 } Pump;
+
+/* In a new transaction: forget the pumps of which the last step has not committed. */
+extern void migrate_pump_settle(List **pumps);
 
 /*
  * The pump of a claimed part, from a list that outlasts the step; it is made, or made
@@ -55,6 +60,13 @@ extern void migrate_pump_tidy(Pump *pump, Relation heap);
  * what was left in them, and how many blocks are done beyond. True where the round is over.
  */
 extern bool migrate_pump_advance(Pump *pump, BlockNumber *next, int64 *ahead, Left *left);
+
+/*
+ * A block of the part was taken up out of turn, and rows in it fail: it is for the round
+ * to come by there. Was that so?
+ */
+extern void migrate_pump_note_in_vain(Pump *pump, BlockNumber block);
+extern bool migrate_pump_is_in_vain(const Pump *pump, BlockNumber block);
 
 extern void migrate_pump_forget(List **pumps, const Part *part);
 

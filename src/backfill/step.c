@@ -33,6 +33,7 @@
 #include "backfill/attempt.h"
 #include "backfill/horizon.h"
 #include "backfill/meter.h"
+#include "backfill/mover.h"
 #include "backfill/part.h"
 #include "backfill/progress.h"
 #include "backfill/pump.h"
@@ -142,28 +143,30 @@ init_batch(Batch *batch, Backfill *backfill, Relation heap, Conversion *conversi
 }
 
 /* Of a page that has no room for all of its rows some are taken up again. */
-static bool
+static AttemptResult
 convert_block(Batch *batch, BlockNumber block)
 {
+	AttemptResult result;
 	int64		before;
 
 	do
 	{
 		before = batch->converted;
-		if (migrate_attempt_block(batch, block))
-			return true;
-	} while (batch->converted > before && !migrate_attempt_is_over(batch));
-	return false;
+		result = migrate_attempt_block(batch, block);
+	} while (result == ATTEMPT_UNFINISHED && batch->converted > before &&
+			 !migrate_attempt_is_over(batch));
+	return result;
 }
 
 /*
  * Blocks that reads have noted come before the others, out of turn: the round
  * comes by there all the same, and deals with what is left behind. One that is
  * not finished for lack of rows allowed goes on being noted. None is taken up twice in
- * a batch: rows that cannot be converted may be read, and noted, all the time.
+ * a batch, for rows that others hold may be read, and noted, all the time; and one in which
+ * rows fail not before the round comes by.
  */
 static void
-convert_noted(Batch *batch, const Progress *progress)
+convert_noted(Batch *batch, const Progress *progress, Pump *pump)
 {
 	Oid			heap_oid = RelationGetRelid(batch->heap);
 	BlockNumber block;
@@ -173,8 +176,19 @@ convert_noted(Batch *batch, const Progress *progress)
 		   migrate_shmem_take_noted_block(heap_oid, progress->part.first, progress->next_block,
 										  progress->end_block, &place, &block))
 	{
-		if (!convert_block(batch, block))
-			migrate_shmem_note_block(heap_oid, block);
+		if (migrate_pump_is_in_vain(pump, block))
+			continue;
+		switch (convert_block(batch, block))
+		{
+			case ATTEMPT_DONE:
+				break;
+			case ATTEMPT_UNFINISHED:
+				migrate_shmem_note_block(heap_oid, block);
+				break;
+			case ATTEMPT_FAILED:
+				migrate_pump_note_in_vain(pump, block);
+				break;
+		}
 	}
 	batch->repaired = batch->converted;
 }
@@ -270,6 +284,7 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	bool		goes_on;
 	const char *phase;
 
+	migrate_mover_check(heap, conversion);
 	migrate_progress_adjust(progress, heap);
 	if (!migrate_pruner_open(&pruner, heap, conversion))
 	{
@@ -280,7 +295,7 @@ convert_batch(Backfill *backfill, Relation heap, Conversion *conversion, Progres
 	batch.pruner = pruner;
 	pump = migrate_pump_get(&backfill->pumps, progress, backfill->context);
 	divide(backfill, progress, pump);
-	convert_noted(&batch, progress);
+	convert_noted(&batch, progress, pump);
 	goes_on = convert_next(backfill, &batch, pump);
 	is_over = migrate_pump_advance(pump, &next, &ahead, &left);
 	backfill->converted = batch.converted;
@@ -562,8 +577,10 @@ report_held_by(const Backfill *backfill, const char *held_by)
 BackfillStatus
 migrate_backfill_step(Backfill *backfill)
 {
-	BackfillStatus status = take_step(backfill);
+	BackfillStatus status;
 
+	migrate_pump_settle(&backfill->pumps);
+	status = take_step(backfill);
 	report_held_by(backfill, backfill->held_by[0] ? backfill->held_by : NULL);
 	return status;
 }

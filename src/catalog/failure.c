@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
 #include "utils/array.h"
 
 #include "catalog/failure.h"
@@ -148,6 +149,20 @@ migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to, const c
 						  STORE_ARGS(store_relation(heap), store_tid(&first),
 									 store_tid(&end), store_text(before),
 									 store_tid_array(failed)));
+}
+
+/*
+ * Who was recorded in the snapshot had a block then, and none is given back while the heap
+ * is held.
+ */
+void
+migrate_failure_forget_truncated(Relation heap)
+{
+	char	   *before = migrate_failure_snapshot();
+
+	migrate_failure_forget_tried(RelationGetRelid(heap), RelationGetNumberOfBlocks(heap),
+								 InvalidBlockNumber, before, NIL);
+	pfree(before);
 }
 
 void

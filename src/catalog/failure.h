@@ -9,6 +9,7 @@
 #include "storage/block.h"
 #include "storage/itemptr.h"
 #include "utils/elog.h"
+#include "utils/rel.h"
 
 /* The column of where a row is, the second of the index failure_row. */
 #define FAILURE_ROW_TID_ATTNO	8
@@ -46,6 +47,9 @@ extern void migrate_failure_forget(Oid heap, ItemPointer tid);
 extern char *migrate_failure_snapshot(void);
 extern void migrate_failure_forget_tried(Oid heap, BlockNumber from, BlockNumber to,
 										 const char *before, List *failed);
+
+/* A heap, which the caller has locked, has become shorter: so have gone rows at its end. */
+extern void migrate_failure_forget_truncated(Relation heap);
 
 /* A heap begins anew, and no row is where it was. */
 extern void migrate_failure_displace(Oid heap);

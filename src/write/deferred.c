@@ -148,7 +148,10 @@ forget(Relation rel, TupleTableSlot *row)
 	migrate_shmem_request_work();
 }
 
-/* A trigger of the same statement may have changed the row again before we come to it. */
+/*
+ * A trigger of the same statement may have changed the row again before we come to it.
+ * Then the row as we have it is no one's to record; what was before it is gone all the same.
+ */
 Datum
 migrate_defer_trigger(PG_FUNCTION_ARGS)
 {
@@ -157,10 +160,10 @@ migrate_defer_trigger(PG_FUNCTION_ARGS)
 	TupleTableSlot *row = is_update ? trigger->tg_newslot : trigger->tg_trigslot;
 	Conversion *conversion = migrate_conversion_get(RelationGetRelid(trigger->tg_relation));
 
-	if (conversion == NULL || !conversion->defers || !is_stale(conversion, row) ||
-		!table_tuple_satisfies_snapshot(trigger->tg_relation, row, SnapshotSelf))
+	if (conversion == NULL || !conversion->defers || !is_stale(conversion, row))
 		return PointerGetDatum(NULL);
-	record(trigger->tg_relation, conversion, row);
+	if (table_tuple_satisfies_snapshot(trigger->tg_relation, row, SnapshotSelf))
+		record(trigger->tg_relation, conversion, row);
 	if (is_update)
 		forget(trigger->tg_relation, trigger->tg_trigslot);
 	return PointerGetDatum(NULL);

@@ -249,6 +249,21 @@ like($stderr, qr/WARNING:  publication "pub_keyless" sends column "row_version" 
 	'and where a column list vouches for what it does not send');
 subscribe('DROP SUBSCRIPTION keyless');
 
+# -- Where a subscriber could not tell which rows are converted, they are not, as no UPDATE would be
+on_both(q{CREATE TABLE nameless (id integer, full_name text)});
+publish(q{INSERT INTO nameless VALUES (1, 'Ada Lovelace'); CREATE PUBLICATION pub_nameless FOR TABLE nameless});
+subscription('nameless', 'pub_nameless');
+on_both("SELECT migrate.define('nameless', 'nameless', $split); SELECT migrate.expand('nameless')");
+$publisher->psql('postgres', q{CALL migrate.run('nameless')}, stderr => \$stderr);
+like($stderr, qr/ERROR:  cannot update table "nameless" because it does not have a replica identity and publishes updates/,
+	'the backfill says what is missing');
+publish(q{INSERT INTO nameless VALUES (2, 'Alan Turing')});
+is(arrived(sprintf($read, 'nameless'), 'nameless'), "1|Ada Lovelace|Ada|Lovelace\n2|Alan Turing|Alan|Turing",
+	'and what is inserted is replicated still');
+publish(q{ALTER TABLE nameless REPLICA IDENTITY FULL; CALL migrate.run('nameless')});
+is(publish(q{SELECT state FROM migrate.status WHERE name = 'nameless'}), 'complete', 'with an identity it goes on');
+subscribe('DROP SUBSCRIPTION nameless');
+
 # -- The initial copy, and a refresh, in the midst of a backfill on either side
 for my $table (qw(midway refreshed))
 {

@@ -59,20 +59,34 @@ my $holder = PsqlPipe->new($node->connstr('postgres'));
 
 # The pass has gone by the row, and the window is still open when the row is read.
 sql("CREATE TABLE passed (id integer PRIMARY KEY, v text, filler char(500) DEFAULT '');
-	INSERT INTO passed SELECT i, CASE WHEN i IN (1, 392) THEN 'bad' ELSE i::text END FROM generate_series(1, 392) i");
+	INSERT INTO passed SELECT i, CASE WHEN i IN (1, 391) THEN 'bad' ELSE i::text END FROM generate_series(1, 392) i");
 expand('passed', 'v::integer');
 $holder->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(v) FROM passed');
 $runner->send("CALL migrate.run('passed')");
 wait_until("SELECT EXISTS (SELECT FROM migrate.progress WHERE migration = 'passed' AND throttled_by LIKE '%snapshot of process%')",
 	'the window waits');
-is(failures('passed'), '1,392', 'the rows that fail have been found');
-my ($result, $stdout, $stderr) = $node->psql('postgres', 'SELECT n FROM passed WHERE id = 392');
+is(failures('passed'), '1,391', 'the rows that fail have been found');
+my ($result, $stdout, $stderr) = $node->psql('postgres', 'SELECT n FROM passed WHERE id = 391');
 like($stderr, qr/invalid input syntax/, 'one is read');
 is(sql('SELECT n FROM passed WHERE id = 100'), '100', 'and another that is stale');
 wait_until("SELECT rows_repaired > 0 FROM migrate.progress WHERE migration = 'passed'", 'what was noted is converted');
 $holder->query('COMMIT');
 is_deeply([ $runner->receive ], [ ['390|2'], undef ], 'then the others');
-is(failures('passed'), '1,392', 'they are still recorded');
+is(failures('passed'), '1,391', 'they are still recorded');
+
+# A window that waits has been gone over, however few rows a batch has time for.
+sql("CREATE FUNCTION slowly(v text) RETURNS integer LANGUAGE plpgsql STABLE AS
+		'BEGIN PERFORM pg_sleep(0.001); RETURN v::integer; END';
+	CREATE TABLE short (id integer PRIMARY KEY, v text, filler char(500) DEFAULT '');
+	INSERT INTO short SELECT i, CASE WHEN i IN (1, 391) THEN 'bad' ELSE i::text END FROM generate_series(1, 392) i");
+expand('short', 'slowly(v)');
+$holder->query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(v) FROM short');
+$runner->send("SET migrate.target_batch_time = '1ms'; CALL migrate.run('short')");
+wait_until("SELECT EXISTS (SELECT FROM migrate.progress WHERE migration = 'short' AND throttled_by LIKE '%snapshot of process%')",
+	'short batches: the window waits');
+is(failures('short'), '1,391', 'short batches: all rows that fail have been found');
+$holder->query('COMMIT');
+is_deeply([ $runner->receive ], [ ['390|2'], undef ], 'short batches: then the others are converted');
 
 $_->close for ($runner, $holder);
 $node->stop;
