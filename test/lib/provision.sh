@@ -391,7 +391,9 @@ set_run()
 		"PATH=$(dirname "$PG_CONFIG"):/usr/local/bin:/usr/bin:/bin"
 		"PG_CONFIG=$PG_CONFIG" "PGBOUNCER=$pgbouncer" "COLUMNS=${COLUMNS:-}" "LINES=${LINES:-}")
 
-	for name in $(compgen -e MIGRATE_) SEED RACES LANES ALL_STEPS CASES; do
+	for name in $(compgen -e MIGRATE_) SEED CASES ROWS ROUNDS RACES LANES ALL_STEPS TRANSACTIONS \
+		KILLS LINGER PRUNE_ROWS PRUNE_CRASHES PG_TEST_TIMEOUT_DEFAULT
+	do
 		[ -z "${!name:-}" ] || environment+=("$name=${!name}")
 	done
 	mkdir "$work/home"
