@@ -30,6 +30,10 @@ run=()
 work=''
 pgbouncer=''
 
+# What is made here is not part of what a "make" that calls this makes: its settings are for its
+# own tree, and PostgreSQL makes its generated headers only where it is no part of another.
+unset MAKELEVEL MAKEFLAGS MFLAGS MAKEOVERRIDES
+
 say()
 {
 	printf '%s\n' "== $*"
@@ -387,7 +391,9 @@ set_run()
 		"PATH=$(dirname "$PG_CONFIG"):/usr/local/bin:/usr/bin:/bin"
 		"PG_CONFIG=$PG_CONFIG" "PGBOUNCER=$pgbouncer" "COLUMNS=${COLUMNS:-}" "LINES=${LINES:-}")
 
-	for name in $(compgen -e MIGRATE_) SEED RACES LANES ALL_STEPS CASES; do
+	for name in $(compgen -e MIGRATE_) SEED CASES ROWS ROUNDS RACES LANES ALL_STEPS TRANSACTIONS \
+		KILLS LINGER PRUNE_ROWS PRUNE_CRASHES PG_TEST_TIMEOUT_DEFAULT
+	do
 		[ -z "${!name:-}" ] || environment+=("$name=${!name}")
 	done
 	mkdir "$work/home"

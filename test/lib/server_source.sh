@@ -137,7 +137,7 @@ built_server()		# MAJOR KIND PACKAGE...
 		return
 	fi
 
-	builds_server=1 install_missing bison flex dpkg-dev "$@"
+	builds_server=1 install_missing bison flex dpkg-dev libipc-run-perl "$@"
 	if [ ! -e "$source_tree/configure" ]; then
 		say "fetching the source of PostgreSQL $major"
 		fetch_source "$major" "$folder"

@@ -16,7 +16,7 @@ use IPC::Run;
 use PostgreSQL::Test::Utils;
 use PublisherAndSubscriber
   qw($publisher $subscriber start_both publish subscribe subscription catch_up
-  let_slots_advance);
+  let_slots_advance server_version);
 use Test::More;
 
 start_both();
@@ -51,13 +51,18 @@ my %order = (
 );
 my @tables = sort keys %order;
 
+# The columns of a partition may be others than its table's. Servers 16 and 17 look a partition's
+# key up by the columns of the table where they assert that they found an index for it.
+my $key_first = int(server_version()) =~ /^1[67]$/ && publish('SHOW debug_assertions') eq 'on';
+my $of_part_2 = $key_first ? 'id integer NOT NULL, note text' : 'note text, id integer NOT NULL';
+
 sub create
 {
-	my ($table, $is_partitioned, $schema) = @_;
+	my ($table, $is_partitioned) = @_;
 	return "CREATE TABLE $table $columns;\n" unless $is_partitioned;
 	return "CREATE TABLE $table $parts;\n"
 	  . "CREATE TABLE ${table}_1 PARTITION OF $table FOR VALUES FROM (0) TO (20);\n"
-	  . "CREATE TABLE ${table}_2 (note text, id integer NOT NULL, gone text, full_name text);\n"
+	  . "CREATE TABLE ${table}_2 ($of_part_2, gone text, full_name text);\n"
 	  . "ALTER TABLE ${table}_2 DROP COLUMN gone;\n"
 	  . "ALTER TABLE $table ATTACH PARTITION ${table}_2 FOR VALUES FROM (20) TO (100000);\n";
 }

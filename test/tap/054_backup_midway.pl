@@ -91,7 +91,7 @@ $restored->stop;
 
 my $copy = PostgreSQL::Test::Cluster->new('copy');
 $copy->init_from_backup($node, 'midway');
-$copy->append_conf('postgresql.conf', "archive_mode = off\nmigrate.autostart = off");
+$copy->append_conf('postgresql.conf', "archive_mode = off\nmigrate.autostart = off\nmigrate.max_rows_per_second = 0");
 $copy->start;
 is($copy->safe_psql('postgres', 'SELECT text FROM note'), 'before the backup', 'the copy has what was there');
 is($copy->safe_psql('postgres', "SELECT are = said AND said >= $before AND said < $rows FROM ($stored) s"),
