@@ -187,6 +187,10 @@ SELECT migrate.define('def_bad', 'users_pkey', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'pg_catalog.pg_class', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'information_schema.sql_features', add => 'a text');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 4294967295::oid, add => 'a text');
+\echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'migrate.migration', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'parted_1', add => 'a text');
@@ -219,6 +223,8 @@ SELECT migrate.define('def_bad', NULL, add => 'a text');
 SELECT migrate.define('', 'users', add => 'a text');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'users');
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.define('def_bad', 'users', remove => '{age,age}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT migrate.define('def_bad', 'users', remove => '{age,NULL}');
 \echo :LAST_ERROR_SQLSTATE

@@ -17,6 +17,10 @@ SELECT migrate.define('unmanage_b', 't', add => 'b text', up => 'b = upper(a)', 
 -- What it refuses.
 SELECT migrate.unmanage(NULL);
 \echo :LAST_ERROR_SQLSTATE
+SELECT migrate.unmanage(4294967295::oid);
+\echo :LAST_ERROR_SQLSTATE
+SELECT migrate.manage('t', '');
+\echo :LAST_ERROR_SQLSTATE
 SELECT migrate.unmanage('t');
 SELECT migrate.expand('unmanage_b');
 SELECT migrate.unmanage('t');

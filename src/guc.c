@@ -109,7 +109,7 @@ migrate_guc_init(void)
 			   "Sets how many workers convert tables in the background at once.",
 			   "Counts over all databases, and takes from max_worker_processes.");
 	define_int("migrate.workers_per_table", &migrate_guc_workers_per_table, 1, 1, 64, 0, PGC_SIGHUP,
-			   "Sets how many of them convert one table at once, where it is large enough.",
+			   "Sets how many workers convert one table at once, where it is large enough.",
 			   "They take different partitions, or different ranges of blocks. What limits a table's conversion limits all of its workers together.");
 	define_int("migrate.naptime", &migrate_guc_naptime, 60, 1, INT_MAX / 1000, GUC_UNIT_S, PGC_SIGHUP,
 			   "Sets how often every database is looked at for work unasked.",

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "catalog/migration.h"
 #include "catalog/store.h"
@@ -342,6 +343,16 @@ migrate_migration_move(Migration *migration, MigrationState state,
 }
 
 /* ---- rights ---- */
+
+/* An OID that a client keeps can be of a table that was dropped since. */
+void
+migrate_migration_check_exists(Oid relid)
+{
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relid)))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+}
 
 /* Only who may alter a table may migrate it. */
 void

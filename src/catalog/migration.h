@@ -89,6 +89,7 @@ extern List *migrate_migration_dependents(const char *name, const char *state_li
 /* The names of a relation's migrations that no other of its migrations depends on. */
 extern List *migrate_migration_leaves(Oid relid);
 
+extern void migrate_migration_check_exists(Oid relid);
 extern void migrate_migration_check_owner(Oid relid);
 
 /* An error where the library is not in every backend: rows would be taken as stored. */

@@ -54,7 +54,6 @@
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -69,6 +68,7 @@
 #include "guc.h"
 #include "lifecycle/complete.h"
 #include "lifecycle/expand.h"
+#include "lifecycle/lock.h"
 #include "lifecycle/statistics.h"
 #include "shmem.h"
 
@@ -153,12 +153,9 @@ validate(void *context)
 {
 	Validation *validation = context;
 	StoreIdentity self;
-	char		timeout[32];
 
 	migrate_store_become_restricted(&self, migrate_store_relation_owner(validation->root));
-	snprintf(timeout, sizeof(timeout), "%d", migrate_guc_lock_timeout);
-	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	migrate_lock_limit_wait(migrate_guc_lock_timeout);
 	if (!ConditionalLockRelationOid(validation->root, ShareUpdateExclusiveLock))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),

@@ -163,6 +163,7 @@ check_removed_column(Relation rel, const char *name, List *downs)
 static void
 check_removed(Relation rel, Scope *scope, Definition *definition, List *downs)
 {
+	List	   *seen = NIL;
 	ListCell   *lc;
 
 	foreach(lc, definition->remove)
@@ -170,6 +171,10 @@ check_removed(Relation rel, Scope *scope, Definition *definition, List *downs)
 		char	   *name = lfirst(lc);
 		ScopeColumn *column = migrate_scope_find(scope, name);
 
+		if (migrate_names_contain(seen, name))
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_COLUMN),
+					 errmsg("column \"%s\" is removed twice", name)));
 		if (column == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -180,6 +185,7 @@ check_removed(Relation rel, Scope *scope, Definition *definition, List *downs)
 			refuse_remove(rel, name, ERRCODE_INVALID_OBJECT_DEFINITION,
 						  "The same migration adds it.", NULL);
 		check_removed_column(rel, name, downs);
+		seen = lappend(seen, name);
 	}
 }
 

@@ -210,6 +210,10 @@ begin_to_manage(Oid relid, const char *version_column)
 {
 	char	   *version;
 
+	if (version_column[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("the row version of table \"%s\" needs a name", get_rel_name(relid))));
 	if (get_attnum(relid, version_column) != InvalidAttrNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_COLUMN),

@@ -253,16 +253,23 @@ patience(List *locks)
 		: Max(1, Min(migrate_guc_lock_timeout, DeadlockTimeout / 2));
 }
 
+void
+migrate_lock_limit_wait(int milliseconds)
+{
+	char		timeout[16];
+
+	snprintf(timeout, sizeof(timeout), "%d", milliseconds);
+	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 static void
 lock_in_line(List *locks)
 {
 	ListCell   *lc;
 	int			nestlevel = NewGUCNestLevel();
-	char		timeout[16];
 
-	snprintf(timeout, sizeof(timeout), "%d", patience(locks));
-	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	migrate_lock_limit_wait(patience(locks));
 	foreach(lc, locks)
 		LockRelationOid(((TableLock *) lfirst(lc))->relid, ((TableLock *) lfirst(lc))->mode);
 	AtEOXact_GUC(false, nestlevel);

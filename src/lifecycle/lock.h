@@ -30,6 +30,9 @@ extern void migrate_lock_table(Oid relid, const char *what);
 extern void migrate_lock_tables(List *tables, const char *what);
 extern List *migrate_lock_add(List *tables, Oid relid, LOCKMODE mode);
 
+/* From now on, to the end of the caller's GUC nest level, no lock is waited for longer. */
+extern void migrate_lock_limit_wait(int milliseconds);
+
 /* Who holds what is in the way of those locks, in words that everybody may see; NULL: nobody. */
 extern char *migrate_lock_holders(List *tables);
 

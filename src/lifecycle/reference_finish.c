@@ -27,7 +27,6 @@
 #include "catalog/pg_class.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -239,12 +238,9 @@ validate(void *context)
 {
 	Validation *validation = context;
 	StoreIdentity self;
-	char		timeout[32];
 
 	migrate_store_become_restricted(&self, migrate_store_relation_owner(validation->heap));
-	snprintf(timeout, sizeof(timeout), "%d", migrate_guc_lock_timeout);
-	(void) set_config_option("lock_timeout", timeout, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	migrate_lock_limit_wait(migrate_guc_lock_timeout);
 	migrate_store_ddl(validation->heap,
 					  psprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s",
 							   migrate_store_relation_sql(validation->heap),

@@ -6,6 +6,7 @@
 
 #include "access/relation.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -59,10 +60,14 @@ check_partitions(Relation rel)
 void
 migrate_relation_check(Oid relid)
 {
-	Relation	rel = relation_open(relid, NoLock);
-	char		relkind = rel->rd_rel->relkind;
+	Relation	rel;
+	char		relkind;
 
-	if (IsCatalogRelation(rel) || IsToastRelation(rel) ||
+	migrate_migration_check_exists(relid);
+	rel = relation_open(relid, NoLock);
+	relkind = rel->rd_rel->relkind;
+	/* Those of information_schema, too, are made by initdb and not carried along by a dump. */
+	if (relid < FirstNormalObjectId || IsToastRelation(rel) ||
 		RelationGetNamespace(rel) == PG_CATALOG_NAMESPACE ||
 		RelationGetNamespace(rel) == get_namespace_oid(MIGRATE_SCHEMA, true))
 		refuse_relation(rel, "It is a system table.", NULL);

@@ -58,10 +58,7 @@ is_paused(Oid relid)
 static void
 check_table(Oid relid)
 {
-	if (get_rel_name(relid) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+	migrate_migration_check_exists(relid);
 	migrate_migration_check_owner(relid);
 }
 

@@ -117,6 +117,7 @@ migrate_lifecycle_unmanage(Oid relid)
 	char	   *version_column;
 
 	LockRelationOid(relid, AccessShareLock);
+	migrate_migration_check_exists(relid);
 	migrate_migration_check_owner(relid);
 	version_column = migrate_migration_version_column(relid);
 	if (!is_managed(relid, version_column))

@@ -146,7 +146,8 @@ is_complete(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("migration \"%s\" is not expanded", name),
-			 errdetail("It is %s.", migrate_migration_state_name(migration->state))));
+			 errdetail("It is %s.", migrate_migration_state_name(migration->state)),
+			 errhint("Expand it first: SELECT migrate.expand(%s)", quote_literal_cstr(name))));
 }
 
 /*

@@ -18,3 +18,6 @@ COMMENT ON FUNCTION migrate.excused(text)
 CREATE FUNCTION migrate.reference_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_reference_trigger';
+
+COMMENT ON FUNCTION migrate.reference_trigger()
+	IS 'trigger of managed tables: hold writes of a new form to its REFERENCES';

@@ -30,3 +30,6 @@ COMMENT ON FUNCTION migrate.unset_prune(regclass)
 CREATE FUNCTION migrate.prune_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_prune_trigger';
+
+COMMENT ON FUNCTION migrate.prune_trigger()
+	IS 'disabled trigger of managed tables, whose condition says which rows are pruned';

@@ -68,3 +68,6 @@ FROM migrate.release r
 ORDER BY r.seq;
 
 GRANT SELECT ON migrate.releases TO PUBLIC;
+
+COMMENT ON VIEW migrate.releases
+	IS 'releases, the migrations that they know, and how many sessions are pinned to them';

@@ -7,6 +7,9 @@ CREATE FUNCTION migrate.own_rows_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_own_rows_trigger';
 
+COMMENT ON FUNCTION migrate.own_rows_trigger()
+	IS 'trigger of the extension''s tables: keep out what logical replication sends';
+
 DO $$
 DECLARE
 	t regclass;

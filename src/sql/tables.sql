@@ -216,6 +216,9 @@ RETURNS double precision
 LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'migrate_fading';
 
+COMMENT ON FUNCTION migrate.fading(double precision, interval)
+	IS 'what counts of an amount of work after a while; asked by migrate.progress';
+
 -- An index to be built on columns of a migration's new form.
 CREATE TABLE migrate.declared_index (
 	relation		regclass NOT NULL,

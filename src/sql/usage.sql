@@ -45,3 +45,6 @@ WHERE m.state IN ('expanded', 'complete') AND u.last_used >= m.deprecated_at
 ORDER BY u.last_used DESC;
 
 GRANT SELECT ON migrate.column_usage TO PUBLIC;
+
+COMMENT ON VIEW migrate.column_usage
+	IS 'who has used the old form of migrations since they were deprecated';

@@ -90,6 +90,11 @@ ORDER BY first_seen;
 
 GRANT SELECT ON migrate.progress, migrate.failures TO PUBLIC;
 
+COMMENT ON VIEW migrate.progress
+	IS 'how far the backfill of each expanded migration is, and what holds it';
+COMMENT ON VIEW migrate.failures
+	IS 'rows that could not be converted, and declared indexes that could not be built';
+
 /*
  * A row per migration. "contractable" is what can be said at a glance: it is
  * complete, no row failed, and the quiet period is over; migrate.check_contract()
@@ -132,3 +137,8 @@ FROM migrate.event
 ORDER BY seq;
 
 GRANT SELECT ON migrate.status, migrate.history TO PUBLIC;
+
+COMMENT ON VIEW migrate.status
+	IS 'every migration, its definition and its state';
+COMMENT ON VIEW migrate.history
+	IS 'what happened to every migration';

@@ -6,6 +6,9 @@ CREATE FUNCTION migrate.write_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_write_trigger';
 
+COMMENT ON FUNCTION migrate.write_trigger()
+	IS 'trigger of managed tables: keep both forms of a row in step';
+
 /*
  * The row trigger that does so once more after the table's own. Put on tables
  * together with the other one.
@@ -13,6 +16,9 @@ LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_write_trigger';
 CREATE FUNCTION migrate.settle_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_settle_trigger';
+
+COMMENT ON FUNCTION migrate.settle_trigger()
+	IS 'trigger of managed tables: bring both forms in step again after the table''s own triggers';
 
 /*
  * The row triggers of a table with a migration that defers: one records rows
@@ -22,9 +28,15 @@ CREATE FUNCTION migrate.defer_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_defer_trigger';
 
+COMMENT ON FUNCTION migrate.defer_trigger()
+	IS 'trigger of managed tables: record rows whose conversion was deferred';
+
 CREATE FUNCTION migrate.mend_trigger()
 RETURNS trigger
 LANGUAGE C AS 'MODULE_PATHNAME', 'migrate_mend_trigger';
+
+COMMENT ON FUNCTION migrate.mend_trigger()
+	IS 'trigger of managed tables: forget deferred rows that were mended';
 
 /*
  * Does a table, or where that is 0 the one that a migration is of, take rows of a
