@@ -209,6 +209,32 @@ DROP ROLE retype_reader, retype_other;
 RESET client_min_messages;
 
 --
+-- a primary key, and what refers to it: exchanged together with the contract
+--
+CREATE TABLE keyed (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, a text);
+CREATE TABLE refers (keyed integer REFERENCES keyed);
+INSERT INTO keyed (a) VALUES ('x'), ('y');
+INSERT INTO refers VALUES (1), (2);
+SELECT migrate.define('retype_key', 'keyed', add => 'id bigint NOT NULL', up => 'id = old.id', down => 'id = new.id');
+SELECT migrate.expand('retype_key');
+SELECT migrate.create_index('retype_key', 'id', is_unique => true);
+CALL migrate.run('keyed');
+SELECT ok, detail FROM migrate.check_contract('retype_key') WHERE check_name = 'objects';
+BEGIN;
+ALTER TABLE refers DROP CONSTRAINT refers_keyed_fkey;
+ALTER TABLE keyed DROP CONSTRAINT keyed_pkey;
+SELECT migrate.contract('retype_key', skip => '{window,usage}');
+SET LOCAL client_min_messages = warning;
+ALTER TABLE keyed ADD CONSTRAINT keyed_pkey PRIMARY KEY USING INDEX keyed_id_key;
+ALTER TABLE refers ADD CONSTRAINT refers_keyed_fkey FOREIGN KEY (keyed) REFERENCES keyed NOT VALID;
+COMMIT;
+ALTER TABLE refers VALIDATE CONSTRAINT refers_keyed_fkey;
+INSERT INTO keyed (a) VALUES ('z') RETURNING id, pg_typeof(id), a;
+INSERT INTO refers VALUES (3), (4);
+SELECT conrelid::regclass, pg_get_constraintdef(oid), convalidated FROM pg_constraint
+	WHERE conname IN ('keyed_pkey', 'refers_keyed_fkey') ORDER BY conname;
+
+--
 -- partitions
 --
 CREATE TABLE parted (part integer, a integer) PARTITION BY LIST (part);
