@@ -30,6 +30,10 @@ run=()
 work=''
 pgbouncer=''
 
+# What is made here is not part of what a "make" that calls this makes: its settings are for its
+# own tree, and PostgreSQL makes its generated headers only where it is no part of another.
+unset MAKELEVEL MAKEFLAGS MFLAGS MAKEOVERRIDES
+
 say()
 {
 	printf '%s\n' "== $*"
