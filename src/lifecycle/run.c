@@ -131,9 +131,11 @@ gives_up(const Advance *advance, AdvanceStatus status, long *waited)
 		*waited = 0;
 	if (status != ADVANCE_WAITING)
 		return false;
-	*waited += advance->backfill.pause;
 	if (*waited < migrate_guc_lock_timeout)
+	{
+		*waited += advance->backfill.pause;
 		return false;
+	}
 	ereport(NOTICE,
 			(errmsg("table \"%s\" waits for %s", get_rel_name(advance->backfill.root),
 					advance->backfill.held_by[0] ? advance->backfill.held_by
