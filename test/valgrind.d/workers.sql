@@ -58,7 +58,7 @@ DELETE FROM people WHERE id % 100 <> 0 AND id > 550;
 
 DO $$
 BEGIN
-	WHILE (SELECT count(*) FROM migrate.failures WHERE relation = 'people'::regclass) < 6 LOOP
+	WHILE (SELECT phase FROM migrate.progress WHERE migration = 'people') <> 'failed' LOOP
 		PERFORM pg_sleep(0.1);
 		COMMIT;
 	END LOOP;
