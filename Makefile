@@ -19,9 +19,9 @@ EXTENSION = migrate
 MODULE_big = migrate
 PGFILEDESC = "migrate - online data migration"
 
-SOURCE := $(or $(VPATH),.)
-EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(SOURCE)/$(EXTENSION).control)
-in_source = $(sort $(patsubst $(SOURCE)/%,%,$(wildcard $(addprefix $(SOURCE)/,$(1)))))
+TREE := $(or $(VPATH),.)
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(TREE)/$(EXTENSION).control)
+in_source = $(sort $(patsubst $(TREE)/%,%,$(wildcard $(addprefix $(TREE)/,$(1)))))
 
 OBJS := $(patsubst %.c,%.o,$(call in_source,src/*.c src/*/*.c))
 
@@ -134,4 +134,4 @@ bench-report:
 # These choose, build and install for themselves, in a temporary folder. Each script's head
 # comment has its settings; one that is told to use a certain server is called itself.
 check-all check-assert check-core check-valgrind:
-	env -u PG_CONFIG VERSION='$(TESTED_VERSION)' $(SOURCE)/test/$@
+	env -u PG_CONFIG VERSION='$(TESTED_VERSION)' $(TREE)/test/$@

@@ -13,7 +13,8 @@
 # ~/.cache/migrate; for root, whose home others cannot enter, /var/cache/migrate), a folder
 # for each version; remove it to have them anew. Nothing else is written. Apt is given lists
 # of its own there, so that the system's need name no sources, and the version may be one
-# that the system's release does not have.
+# that the system's release does not have. A version takes 0.5 GB, the second kind of server
+# of it 0.3 GB more, and each of them about six minutes of processor time.
 #
 # Environment, for those who have these: PG_CONFIG, the server to use, with SOURCE and
 # BUILD, its trees (BUILD: default SOURCE); SOURCE alone, an unpacked source tree to
