@@ -220,6 +220,7 @@ for my $step (0 .. $longest - 1)
 
 # -- Traffic of both forms, of the old one alone where only the subscriber knows the migration
 my $transactions = $ENV{MIGRATE_LOGICAL_TRANSACTIONS} // 150;
+# (Of two that delete a row at once, the second deletes nothing and meets the row that the first inserts.)
 my $where = 'WHERE id = :id';
 my %script = (
 	busy => [
@@ -227,13 +228,13 @@ my %script = (
 		"UPDATE busy SET first_name = 'New' || :n $where;",
 		"UPDATE busy SET last_name = 'Last' || :n, note = 'both' $where;",
 		"UPDATE busy SET note = 'n' || :n $where;",
-		"BEGIN; DELETE FROM busy $where; INSERT INTO busy (id, first_name, last_name) VALUES (:id, 'Again' || :n, 'New'); END;",
-		"BEGIN; DELETE FROM busy $where; INSERT INTO busy (id, full_name) VALUES (:id, 'Again' || :n || ' Old Form'); END;",
+		"BEGIN; DELETE FROM busy $where; INSERT INTO busy (id, first_name, last_name) VALUES (:id, 'Again' || :n, 'New') ON CONFLICT DO NOTHING; END;",
+		"BEGIN; DELETE FROM busy $where; INSERT INTO busy (id, full_name) VALUES (:id, 'Again' || :n || ' Old Form') ON CONFLICT DO NOTHING; END;",
 	],
 	busy_here => [
 		"UPDATE busy_here SET full_name = 'Old' || :n || ' Form' || :id $where;",
 		"UPDATE busy_here SET note = 'n' || :n $where;",
-		"BEGIN; DELETE FROM busy_here $where; INSERT INTO busy_here VALUES (:id, 'Again' || :n || ' Old'); END;",
+		"BEGIN; DELETE FROM busy_here $where; INSERT INTO busy_here VALUES (:id, 'Again' || :n || ' Old') ON CONFLICT DO NOTHING; END;",
 	]);
 my @scripts;
 for my $table (sort keys %script)
