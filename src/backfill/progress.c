@@ -398,6 +398,10 @@ migrate_progress_next_round(Oid root)
 	List	   *parts;
 
 	migrate_progress_lock(root);
+	/* Another session has begun the round, and come to the end of a part of it, while we waited. */
+	parts = migrate_progress_parts(root, PHASE_CONVERTING);
+	if (parts != NIL)
+		return parts;
 	parts = migrate_progress_parts(root, PHASE_WAITING);
 	if (parts != NIL)
 		migrate_store_execute("UPDATE migrate.backfill SET" NEXT_ROUND
