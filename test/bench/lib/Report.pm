@@ -196,9 +196,10 @@ sub _foreground
 	my ($of) = @_;
 	my ($case) = values %$of;
 	my $facts = $case->{facts};
-	my %title = (alone => 'left alone', throttled => 'throttled to ' . thousands($facts->{throttle}) . ' rows/s');
+	my %title = (alone => 'left alone', throttled => 'throttled to ' . thousands($facts->{throttle}) . ' rows/s',
+		gentle => 'throttled to ' . thousands($facts->{gentle}) . ' rows/s');
 	my @rows;
-	foreach my $name (qw(alone throttled))
+	foreach my $name (qw(alone throttled gentle))
 	{
 		push @rows, [ "$title{$name}: $_", _phase($case, $name, $_) ] foreach qw(before during after);
 	}

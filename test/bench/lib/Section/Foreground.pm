@@ -1,7 +1,7 @@
 # Foreground.pm: what clients feel of a migration, from before expand to after contract,
 # while a worker converts the table under them: one that is left alone, with the server's
-# defaults, and one that is throttled. They send what they send at 60 % of what they
-# could without it, whether it is answered or not.
+# defaults, one that is throttled, and one that is throttled to a third of that. They send
+# what they send at 60 % of what they could without it, whether it is answered or not.
 
 package Section::Foreground;
 
@@ -27,14 +27,15 @@ sub measure
 	Table::build($server, $SHAPE, $rows);
 	$server->sql(Table::template($SHAPE, $rows), 'CREATE SEQUENCE t_ids START ' . ($rows + 1));
 	my $most = _saturation($server, $rows);
-	my %limit = (alone => 0, throttled => $ENV{THROTTLE} || int($rows / 20) || 1);
+	my $throttle = $ENV{THROTTLE} || int($rows / 20) || 1;
+	my %limit = (alone => 0, throttled => $throttle, gentle => int($throttle / 3) || 1);
 	my $rate = int($most * $SHARE) || 1;
 	$bench->begin('foreground', $SHAPE, $server, rows => $rows, saturation => int($most), rate => $rate,
-		throttle => $limit{throttled});
+		throttle => $limit{throttled}, gentle => $limit{gentle});
 	$bench->rounds(
 		sub {
 			my ($round) = @_;
-			foreach my $name ($bench->turn($round, qw(alone throttled)))
+			foreach my $name ($bench->turn($round, qw(alone throttled gentle)))
 			{
 				$bench->add('foreground', $SHAPE, $name, $round, _migrate($server, $rows, $rate, $limit{$name}));
 			}
